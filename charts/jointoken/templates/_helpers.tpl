@@ -1,0 +1,76 @@
+{{- define "jointoken.fullname" -}}
+{{- if contains "jointoken" .Release.Name -}}
+{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-jointoken" .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "jointoken.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (include "jointoken.fullname" .) -}}
+{{- end -}}
+
+{{- define "jointoken.selectorLabels" -}}
+app.kubernetes.io/name: jointoken
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "jointoken.labels" -}}
+{{ include "jointoken.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "jointoken.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+
+{{/* Where joining machines reach the door, one URL a line. */}}
+{{- define "jointoken.advertiseUrls" -}}
+{{- if .Values.advertiseUrls -}}
+{{ join "\n" .Values.advertiseUrls }}
+{{- else -}}
+https://{{ include "jointoken.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator needs where the JoinTokens are: in all namespaces, or in each that it watches. */}}
+{{- define "jointoken.rules" -}}
+# To see what is asked for.
+- apiGroups: [jointoken.io]
+  resources: [jointokens]
+  verbs: [get, list, watch]
+# To put a finalizer on the resource of a live token, so that deleting it ends the token first. The spec
+# is never written, but finalizers have no subresource that could be granted by itself.
+- apiGroups: [jointoken.io]
+  resources: [jointokens]
+  verbs: [patch]
+# To mirror the token's life.
+- apiGroups: [jointoken.io]
+  resources: [jointokens/status]
+  verbs: [patch, update]
+# To own the Secrets that it makes (checked where OwnerReferencesPermissionEnforcement is on).
+- apiGroups: [jointoken.io]
+  resources: [jointokens/finalizers]
+  verbs: [update]
+# To put a token into its Secret, to see that it is still there, and to take it away. By name only: it
+# can neither list nor watch Secrets.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, delete]
+# To tell a namespace from a later one of the same name, whose inhabitants must not learn who joined.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+# To report each transition, and to count repeated ones.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- define "jointoken.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "jointoken.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}

@@ -1,0 +1,107 @@
+//! The other end of the socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::wire::{ExportKeyRequest, ExportKeyResponse, Problem};
+
+/// No answer of the socket is longer, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Asks a replica on this machine.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "cannot reach a replica at {}: {source}; is it running, and is this its --admin-socket?",
+        socket.display()
+    )]
+    Unreachable { socket: PathBuf, source: io::Error },
+    #[error("the replica broke off: {0}")]
+    BrokenOff(String),
+    #[error("{}", .0.message)]
+    Refused(Problem),
+}
+
+impl AdminClient {
+    /// A client of the replica that listens on `socket`.
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_path_buf(),
+        }
+    }
+
+    /// Asks for a new offline key.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn export_key(
+        &self,
+        request: &ExportKeyRequest,
+    ) -> Result<ExportKeyResponse, ClientError> {
+        self.call(Method::POST, "/v1/keys", request).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|source| ClientError::Unreachable {
+                    socket: self.socket.clone(),
+                    source,
+                })?;
+        let broken = |error: &dyn std::fmt::Display| ClientError::BrokenOff(error.to_string());
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(&error))?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(
+                serde_json::to_vec(body).map_err(|error| broken(&error))?,
+            )))
+            .map_err(|error| broken(&error))?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| broken(&error))?;
+        let status = answer.status();
+        let bytes = Limited::new(answer.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| broken(&error))?
+            .to_bytes();
+        if status.is_success() {
+            serde_json::from_slice(&bytes).map_err(|error| broken(&error))
+        } else {
+            Err(match serde_json::from_slice(&bytes) {
+                Ok(problem) => ClientError::Refused(problem),
+                Err(_) => {
+                    ClientError::BrokenOff(format!("{status}: {}", String::from_utf8_lossy(&bytes)))
+                }
+            })
+        }
+    }
+}

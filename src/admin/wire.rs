@@ -1,0 +1,43 @@
+//! What goes over the socket.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Asks for a new offline key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportKeyRequest {
+    /// Which node names the key may mint for, a glob such as `edge-*`.
+    pub node_pattern: String,
+    /// The longest that its tokens may live, in seconds.
+    pub max_ttl_seconds: u64,
+}
+
+/// A new offline key. Whoever has it can mint what its policy allows.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportKeyResponse {
+    /// The key's public name.
+    pub key_id: String,
+    /// The one line that `jointoken create --key-file` reads.
+    pub key_file: String,
+}
+
+impl fmt::Debug for ExportKeyResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportKeyResponse")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request was refused, in one line that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    pub message: String,
+    /// The same request may succeed later.
+    pub retry: bool,
+}

@@ -1,0 +1,203 @@
+//! Connections: accepting, the handshake, who the peer is, and stopping.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::peer::{Connection, Peer};
+use super::rate::Limiters;
+use super::{Door, OpenDoor, routes, tls};
+
+/// Headers are longer than this in no request that is meant here. hyper's least is 8 KiB.
+const MAX_HEADERS_BYTES: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+/// How long nothing is accepted after accepting failed (most often: no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long claims that were cut off may take to be given back.
+const LAST_REVERTS: Duration = Duration::from_secs(3);
+
+/// A door that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Its certificate or key does not serve for TLS.
+    #[error("the door's certificate cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Serves the door until `stop`, then lets what runs finish, for a bounded time.
+///
+/// # Errors
+/// When the door's certificate cannot be used. Nothing that a client does ends it.
+pub async fn serve(
+    mut door: Door,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let mut identity = door.identity.clone();
+    let mut acceptor = tls::acceptor(&identity.borrow_and_update())?;
+    // An identity that is no longer renewed goes on being shown.
+    let mut renewed = true;
+    let slots = Arc::new(Semaphore::new(door.limits.connections.max(1)));
+    door.limits.connections = slots.available_permits();
+    let open = Arc::new(OpenDoor {
+        limiters: Limiters::new(&door.limits.rates),
+        tasks: TaskTracker::new(),
+        door,
+    });
+    let server = Server {
+        router: routes::router(Arc::clone(&open)),
+        open,
+        connections: TaskTracker::new(),
+        closing: CancellationToken::new(),
+        cut: CancellationToken::new(),
+    };
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = async {
+            // A free slot first: what waits costs the kernel a little and this process nothing.
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            changed = identity.changed(), if renewed => match changed {
+                Ok(()) => match tls::acceptor(&identity.borrow_and_update()) {
+                    Ok(new) => acceptor = new,
+                    Err(error) => tracing::error!(%error, "the door's new certificate cannot be used; the old one is kept"),
+                },
+                Err(_) => renewed = false,
+            },
+            (slot, accepted) = accepted => match (slot, accepted) {
+                (Ok(slot), Ok((tcp, remote))) => server.spawn(acceptor.clone(), tcp, remote, slot),
+                (_, Err(error)) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                (Err(_closed), _) => break,
+            },
+        }
+    }
+    drop(listener);
+    server.stop().await;
+    Ok(())
+}
+
+struct Server {
+    open: Arc<OpenDoor>,
+    router: Router,
+    connections: TaskTracker,
+    /// Finish what runs.
+    closing: CancellationToken,
+    /// Finish nothing.
+    cut: CancellationToken,
+}
+
+impl Server {
+    fn spawn(
+        &self,
+        acceptor: TlsAcceptor,
+        tcp: TcpStream,
+        remote: SocketAddr,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let open = Arc::clone(&self.open);
+        let router = self.router.clone();
+        let (closing, cut) = (self.closing.clone(), self.cut.clone());
+        self.connections.spawn(async move {
+            let served = async {
+                match handshake(&open, &acceptor, tcp, &closing).await {
+                    Ok(tls) => converse(&open, router, tls, remote, &closing).await,
+                    Err(error) => {
+                        let address = remote.ip().to_canonical();
+                        tracing::debug!(%address, %error, "no TLS handshake");
+                        open.door.observer.handshake_failed(address);
+                    }
+                }
+            };
+            tokio::select! {
+                () = served => (),
+                () = cut.cancelled() => (),
+            }
+            drop(slot);
+        });
+    }
+
+    async fn stop(self) {
+        self.closing.cancel();
+        self.connections.close();
+        let limit = self.open.door.limits.stop;
+        if timeout(limit, self.connections.wait()).await.is_err() {
+            tracing::warn!(
+                connections = self.connections.len(),
+                "connections are cut off"
+            );
+            self.cut.cancel();
+            self.connections.wait().await;
+        }
+        self.open.tasks.close();
+        if timeout(LAST_REVERTS, self.open.tasks.wait()).await.is_err() {
+            tracing::warn!("claims could not be given back; they lapse by themselves");
+        }
+    }
+}
+
+async fn handshake(
+    open: &OpenDoor,
+    acceptor: &TlsAcceptor,
+    tcp: TcpStream,
+    closing: &CancellationToken,
+) -> io::Result<TlsStream<TcpStream>> {
+    // Each side waits for the other's answer: Nagle's algorithm would only add to that.
+    tcp.set_nodelay(true)?;
+    tokio::select! {
+        done = timeout(open.door.limits.handshake, acceptor.accept(tcp)) => done?,
+        () = closing.cancelled() => Err(io::Error::other("the door is closing")),
+    }
+}
+
+/// Answers the requests of one connection, for as long as one may last.
+async fn converse(
+    open: &OpenDoor,
+    router: Router,
+    tls: TlsStream<TcpStream>,
+    remote: SocketAddr,
+    closing: &CancellationToken,
+) {
+    let limits = &open.door.limits;
+    let peer = Peer::of(tls.get_ref().1.peer_certificates());
+    let service = router.layer(Extension(Connection { peer, remote }));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.headers)
+            .max_buf_size(MAX_HEADERS_BYTES)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(tls), TowerToHyperService::new(service))
+    );
+    tokio::select! {
+        _ended = connection.as_mut() => return,
+        () = sleep(limits.connection) => (),
+        () = closing.cancelled() => (),
+    }
+    connection.as_mut().graceful_shutdown();
+    // The request that runs, if one does; whoever does not read its answer is not waited for.
+    let last = limits.headers + limits.body + limits.request;
+    let _cut_off = timeout(last, connection).await;
+}

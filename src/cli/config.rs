@@ -1,0 +1,267 @@
+//! What `serve` and `operator` can be told. `serve` reads it from a file; `operator` from its flags.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer};
+
+use super::duration::HumanDuration;
+use crate::lifecycle::Settings;
+use crate::pki::TrustDomain;
+use crate::token::{MAX_URLS, NodePattern, is_door_url};
+
+/// Where a door listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "[::]:8443";
+/// Where metrics and health are served unless told otherwise: to this machine alone.
+pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9090";
+
+/// A replica's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerConfig {
+    /// The folder that holds the store, and for `serve` its keys.
+    pub data_dir: PathBuf,
+    /// The name that all certificates end in, e.g. `edge.example`. Fixed once the store is founded.
+    #[serde(deserialize_with = "text_or_nothing")]
+    pub trust_domain: String,
+    /// Where the door listens.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Where `/metrics`, `/livez` and `/readyz` are served.
+    #[serde(default = "default_metrics_listen")]
+    pub metrics_listen: SocketAddr,
+    /// Where joiners reach the door; tokens carry these. One to four of `https://host[:port]`.
+    pub advertise_urls: Vec<String>,
+    /// The Unix socket for `jointoken key export`; `admin.sock` in the data folder unless told otherwise.
+    #[serde(default)]
+    pub admin_socket: Option<PathBuf>,
+    /// How long a member's certificate is valid.
+    #[serde(default = "default_certificate_lifetime")]
+    pub certificate_lifetime: HumanDuration,
+    /// The longest that any token may live.
+    #[serde(default = "default_max_token_ttl")]
+    pub max_token_ttl: HumanDuration,
+    /// Namespaces whose machines get the bare node name as a DNS name too, each with the pattern of the names it may use.
+    #[serde(default)]
+    pub bare_names: BTreeMap<String, String>,
+    /// Accept the join tokens of a NodeDB cluster.
+    #[serde(default)]
+    pub nodedb: Option<NodeDbConfig>,
+}
+
+/// How NodeDB's join tokens are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeDbConfig {
+    /// Holds the cluster's secret: 32 bytes, raw or as 64 hexadecimal digits.
+    pub secret_file: PathBuf,
+    /// The longest that such a token may live.
+    pub max_ttl: HumanDuration,
+}
+
+/// A configuration that cannot be used. The message says which part and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration file {} cannot be read: {source}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the configuration file {} is not valid: {message}", path.display())]
+    Malformed { path: PathBuf, message: String },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl ServerConfig {
+    /// Reads a YAML file.
+    ///
+    /// # Errors
+    /// When it cannot be read, has an unknown or a missing field, or a value that cannot be.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        // Without the excerpt of the file, which takes several lines.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let config: Self =
+            serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
+                ConfigError::Malformed {
+                    path: path.to_path_buf(),
+                    message: error.to_string(),
+                }
+            })?;
+        config.check().map_err(|error| ConfigError::Malformed {
+            path: path.to_path_buf(),
+            message: error.to_string(),
+        })?;
+        Ok(config)
+    }
+
+    /// Whether every value can be.
+    ///
+    /// # Errors
+    /// Names the first that cannot.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.trust_domain()?;
+        self.bare_name_patterns()?;
+        if self.advertise_urls.is_empty() || self.advertise_urls.len() > MAX_URLS {
+            return Err(ConfigError::Invalid(format!(
+                "give one to {MAX_URLS} advertised URLs, where joiners reach the door, e.g. https://join.example.org:8443"
+            )));
+        }
+        if let Some(url) = self.advertise_urls.iter().find(|url| !is_door_url(url)) {
+            return Err(ConfigError::Invalid(format!(
+                "the advertised URL {url:?} is not of the form https://host[:port], in lower case and with nothing behind it"
+            )));
+        }
+        for (name, duration) in [
+            ("certificate lifetime", self.certificate_lifetime),
+            ("maximum token TTL", self.max_token_ttl),
+        ] {
+            if duration.as_ms() < 60_000 {
+                return Err(ConfigError::Invalid(format!(
+                    "the {name} is less than a minute"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The trust domain, checked.
+    ///
+    /// # Errors
+    /// When it is not a DNS name.
+    pub fn trust_domain(&self) -> Result<TrustDomain, ConfigError> {
+        self.trust_domain
+            .parse()
+            .map_err(|error| ConfigError::Invalid(format!("the trust domain: {error}")))
+    }
+
+    /// Namespace → pattern of the bare names that its machines may have.
+    ///
+    /// # Errors
+    /// When a pattern is none.
+    pub fn bare_name_patterns(&self) -> Result<BTreeMap<String, NodePattern>, ConfigError> {
+        self.bare_names
+            .iter()
+            .map(|(namespace, pattern)| match pattern.parse() {
+                Ok(pattern) => Ok((namespace.clone(), pattern)),
+                Err(error) => Err(ConfigError::Invalid(format!(
+                    "the bare names of namespace {namespace}: {error}"
+                ))),
+            })
+            .collect()
+    }
+
+    /// The limits that the store is to go by.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            max_token_ttl_ms: self.max_token_ttl.as_ms(),
+            longest_certificate_lifetime_ms: self.certificate_lifetime.as_ms(),
+            ..Settings::default()
+        }
+    }
+
+    /// Where the admin socket is.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin_socket
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("admin.sock"))
+    }
+
+    /// The names and addresses under which joiners reach the door: the hosts of the advertised URLs.
+    pub fn door_hosts(&self) -> Vec<String> {
+        let mut hosts: Vec<String> = self
+            .advertise_urls
+            .iter()
+            .filter_map(|url| host_of(url))
+            .map(str::to_owned)
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts
+    }
+}
+
+/// A value that was left out behind its name: YAML's null, which the check of the field then names.
+fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// The host of `https://host[:port]`, an IPv6 address without its brackets.
+fn host_of(url: &str) -> Option<&str> {
+    let authority = url.strip_prefix("https://")?;
+    match authority.strip_prefix('[') {
+        Some(v6) => v6.split_once(']').map(|(host, _)| host),
+        None => authority.split(':').next(),
+    }
+}
+
+/// The default of `listen`.
+pub fn default_listen() -> SocketAddr {
+    SocketAddr::from(([0_u16; 8], 8443))
+}
+
+/// The default of `metricsListen`.
+pub fn default_metrics_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9090))
+}
+
+/// The default of `certificateLifetime`: a week.
+pub const fn default_certificate_lifetime() -> HumanDuration {
+    HumanDuration::from_days(7)
+}
+
+/// The default of `maxTokenTtl`: a week.
+pub const fn default_max_token_ttl() -> HumanDuration {
+    HumanDuration::from_days(7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<ServerConfig, String> {
+        let config: ServerConfig =
+            serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    const MINIMAL: &str = "dataDir: /data\ntrustDomain: edge.example\nadvertiseUrls: [\"https://join.example:8443\", \"https://[::1]\"]\n";
+
+    #[test]
+    fn the_least_configuration_has_defaults() {
+        let config = parse(MINIMAL).unwrap();
+        assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
+        assert_eq!(config.metrics_listen.to_string(), DEFAULT_METRICS_LISTEN);
+        assert_eq!(config.admin_socket(), Path::new("/data/admin.sock"));
+        assert_eq!(config.door_hosts(), ["::1", "join.example"]);
+        assert_eq!(config.settings(), Settings::default());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (added, message) in [
+            ("listn: 1", "listn"),
+            ("certificateLifetime: 5 fortnights", "fortnights"),
+            ("certificateLifetime: 5s", "certificate lifetime"),
+            ("bareNames: {db: \"A\"}", "namespace db"),
+            ("nodedb: {secretFile: /s}", "maxTtl"),
+        ] {
+            let error = parse(&format!("{MINIMAL}{added}\n")).unwrap_err();
+            assert!(error.contains(message), "{added}: {error}");
+        }
+        let error =
+            parse("dataDir: /d\ntrustDomain: E_X\nadvertiseUrls: [\"https://a\"]").unwrap_err();
+        assert!(error.contains("trust domain"), "{error}");
+        let error =
+            parse("dataDir: /d\ntrustDomain: e\nadvertiseUrls: [\"http://a\"]").unwrap_err();
+        assert!(error.contains("https://host"), "{error}");
+        let error = parse("dataDir: /d\ntrustDomain: e\nadvertiseUrls: []").unwrap_err();
+        assert!(error.contains("one to 4"), "{error}");
+    }
+}

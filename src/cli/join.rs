@@ -1,0 +1,161 @@
+//! `jointoken join`.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::duration::HumanDuration;
+use super::exit::{EXIT_CODES, Exit, Failure};
+use super::input::TokenInput;
+use super::output::Output;
+use crate::clock::SystemClock;
+use crate::joiner::{self, DoorAddress, Join, JoinError, JoinFailure, Joined};
+
+/// Longer than a certificate in PEM.
+const MAX_CA_FILE: u64 = 64 * 1024;
+
+/// Joins this machine: makes its key, shows the token to the door, writes what it gets
+///
+/// The key is made here and never leaves. The door must prove to be the one that the token pins
+/// before the token is sent. Run again, the same command is the same machine asking again: a lost
+/// answer is given again, and a finished bundle is left as it is.
+///
+/// The folder then holds tls.key (the key, mode 0600), tls.crt (the machine's certificate),
+/// ca.crt (what members' certificates chain to), info.json and csr.pem. A tls.key that is there
+/// already is used.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+Examples:
+  jointoken join --token-file /run/secrets/token --out /etc/jointoken
+  kubectl get secret db-1-join-token -o jsonpath='{{.data.token}}' | base64 -d | ssh db-1 jointoken join
+
+{EXIT_CODES}"))]
+pub struct Args {
+    #[command(flatten)]
+    token: TokenInput,
+    /// Folder for the key and what the machine gets; it is made if need be
+    #[arg(long, value_name = "DIR", default_value = "/etc/jointoken")]
+    out: PathBuf,
+    /// Door to ask instead of those that the token names; may be given more than once
+    #[arg(long = "url", value_name = "https://HOST[:PORT]")]
+    urls: Vec<DoorAddress>,
+    /// File that holds the certificate of the door's CA, for tokens that pin none (NodeDB's)
+    #[arg(long, value_name = "FILE", conflicts_with = "ca_pin")]
+    ca_file: Option<PathBuf>,
+    /// SHA-256 of the public key of the door's CA, for tokens that pin none (NodeDB's)
+    #[arg(long, value_name = "HEX", value_parser = joiner::pin_from_hex)]
+    ca_pin: Option<[u8; 32]>,
+    /// How long to go on asking
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    timeout: HumanDuration,
+}
+
+/// What came of it. Fields are kept from release to release.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    token_id: String,
+    node: String,
+    trust_domain: String,
+    /// When the certificate ends, RFC 3339.
+    not_after: String,
+    public_key_sha256: String,
+    folder: PathBuf,
+    /// The bundle was there already.
+    already_joined: bool,
+    /// What the user should know beside that.
+    warning: Option<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (node, domain) = (&self.node, &self.trust_domain);
+        let headline = match self.already_joined {
+            true => "has joined already",
+            false => "joined",
+        };
+        writeln!(f, "{node} {headline} ({domain}, token {})", self.token_id)?;
+        let folder = self.folder.display();
+        writeln!(f, "  {folder}/tls.key  the key; it never left this machine")?;
+        writeln!(
+            f,
+            "  {folder}/tls.crt  its certificate, until {}",
+            self.not_after
+        )?;
+        write!(f, "  {folder}/ca.crt   what members' certificates chain to")?;
+        match &self.warning {
+            Some(warning) => write!(f, "\nwarning: {warning}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Joins, and says what the machine has now.
+pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let pin = match &args.ca_file {
+        Some(path) => Some(pin_in(path)?),
+        None => args.ca_pin,
+    };
+    let join = Join {
+        token: args.token.read()?,
+        folder: args.out,
+        urls: args.urls,
+        pin,
+        timeout: Duration::from_secs(args.timeout.as_seconds()),
+        clock: Arc::new(SystemClock),
+        waiting: Box::new(move |line| output.print_progress(line)),
+    };
+    let joined = joiner::join(join).await.map_err(failure)?;
+    output.print(&report(joined))
+}
+
+fn pin_in(path: &Path) -> Result<[u8; 32], Failure> {
+    let unusable = |why: &dyn fmt::Display| {
+        Failure::usage(format_args!(
+            "cannot use {} as the door's CA: {why}",
+            path.display()
+        ))
+    };
+    let length = fs::metadata(path).map_err(|error| unusable(&error))?.len();
+    if length > MAX_CA_FILE {
+        return Err(unusable(&"it is too long for one certificate"));
+    }
+    let pem = fs::read(path).map_err(|error| unusable(&error))?;
+    joiner::pin_of_ca_pem(&pem).map_err(|error| unusable(&error))
+}
+
+fn failure(error: JoinError) -> Failure {
+    let exit = match error.kind() {
+        JoinFailure::Local => Exit::Failed,
+        JoinFailure::Usage => Exit::Usage,
+        JoinFailure::InvalidToken => Exit::Invalid,
+        JoinFailure::Expired => Exit::Expired,
+        JoinFailure::Used => Exit::Used,
+        JoinFailure::DoorNotTrusted => Exit::DoorNotTrusted,
+        JoinFailure::TryAgain => Exit::TryAgain,
+        JoinFailure::Refused => Exit::Refused,
+    };
+    Failure::new(exit, error)
+}
+
+fn report(joined: Joined) -> Report {
+    let warning = joined.unacknowledged.map(|why| {
+        format!(
+            "the answer could not be acknowledged ({why}); until its time is over the door would give it to this key again"
+        )
+    });
+    Report {
+        token_id: joined.info.token_id,
+        node: joined.info.node_name,
+        trust_domain: joined.info.trust_domain,
+        not_after: joined.info.not_after,
+        public_key_sha256: joined.info.public_key_sha256,
+        folder: joined.folder,
+        already_joined: joined.already,
+        warning,
+    }
+}

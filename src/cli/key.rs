@@ -1,0 +1,127 @@
+//! `jointoken key`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::duration::HumanDuration;
+use super::exit::{EXIT_CODES, Exit, Failure};
+use super::input;
+use super::output::{self, Output};
+use crate::admin::{AdminClient, ClientError, ExportKeyRequest};
+
+/// Exports signing keys for minting without a server
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Export(ExportArgs),
+}
+
+/// Makes a new offline signing key, for `jointoken create`
+///
+/// Asks the replica whose admin socket this is, so it runs where the replica runs (in its pod:
+/// `kubectl exec jointoken-0 -- jointoken key export …`). Whoever has the key can mint tokens for every node name
+/// that the pattern allows, each living at most as long as --max-ttl; the door enforces both,
+/// whatever the token says. Each export is a key of its own.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+Examples:
+  jointoken key export --admin-socket /var/lib/jointoken/admin.sock --pattern 'edge-*' --max-ttl 1d --out edge.key
+
+{EXIT_CODES}"))]
+struct ExportArgs {
+    /// The replica's Unix socket
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "JOINTOKEN_ADMIN_SOCKET",
+        default_value = "/var/lib/jointoken/admin.sock"
+    )]
+    admin_socket: PathBuf,
+    /// Node names that the key may mint for: * stands for any characters, ? for one
+    #[arg(long, value_name = "GLOB")]
+    pattern: String,
+    /// The longest that a token of this key may live: 15m, 1h, 7d
+    #[arg(long, value_name = "TIME")]
+    max_ttl: HumanDuration,
+    /// New file for the key, readable by its owner alone [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What was exported. The key itself is in it only when it goes to standard output.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Exported<'a> {
+    key_id: &'a str,
+    pattern: &'a str,
+    max_ttl_seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<&'a PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+}
+
+impl fmt::Display for Exported<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "offline key {} for node names {}, tokens of at most {} s; whoever has it can mint",
+            self.key_id, self.pattern, self.max_ttl_seconds
+        )
+    }
+}
+
+/// Runs the subcommand.
+pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    match args.command {
+        Command::Export(args) => export(args, output).await,
+    }
+}
+
+async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
+    let request = ExportKeyRequest {
+        node_pattern: args.pattern,
+        max_ttl_seconds: args.max_ttl.as_seconds(),
+    };
+    let answer = AdminClient::new(&args.admin_socket)
+        .export_key(&request)
+        .await
+        .map_err(failure)?;
+    let exported = Exported {
+        key_id: &answer.key_id,
+        pattern: &request.node_pattern,
+        max_ttl_seconds: request.max_ttl_seconds,
+        key_file: args.out.as_ref(),
+        key: args.out.is_none().then_some(answer.key_file.as_str()),
+    };
+    match (&args.out, output) {
+        (Some(path), _) => {
+            input::write_new(path, "the signing key", &answer.key_file)?;
+            output.print(&exported)
+        }
+        (None, Output::Json) => output.print(&exported),
+        (None, Output::Text) => {
+            output::print(&answer.key_file)?;
+            output::note(&exported);
+            Ok(())
+        }
+    }
+}
+
+fn failure(error: ClientError) -> Failure {
+    let exit = match &error {
+        ClientError::Unreachable { .. } => Exit::Usage,
+        ClientError::BrokenOff(_) => Exit::TryAgain,
+        ClientError::Refused(problem) if problem.retry => Exit::TryAgain,
+        ClientError::Refused(_) => Exit::Refused,
+    };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,42 @@
+//! Where servers log, and how.
+
+use clap::ValueEnum;
+
+use super::exit::Failure;
+use crate::telemetry::logs;
+
+/// The flags of the log.
+#[derive(Debug, clap::Args)]
+pub struct LogArgs {
+    /// What is logged: a level, or target=level pairs
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "JOINTOKEN_LOG",
+        default_value = "info,openraft=warn",
+        display_order = 90
+    )]
+    log: String,
+    /// Form of the log, on standard error
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Format::Text, display_order = 91)]
+    log_format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl LogArgs {
+    /// Starts the log of this process.
+    pub fn init(&self) -> Result<(), Failure> {
+        let format = match self.log_format {
+            Format::Text => logs::Format::Text,
+            Format::Json => logs::Format::Json,
+        };
+        logs::init(format, &self.log).map_err(Failure::usage)
+    }
+}

@@ -1,0 +1,113 @@
+//! The commands: arguments and wiring, no rules of their own.
+//!
+//! One file a command. Each has `pub struct Args` (derived by clap; its first doc line is what
+//! `--help` says) and `pub async fn run(args: Args, output: Output) -> Result<(), Failure>`, and
+//! gets one line in [`Command`] and one in [`Command::run`]. A command prints its result by
+//! [`Output::print`] and returns a [`Failure`], whose line is printed here and whose [`Exit`] is
+//! the exit code. Tokens and secrets are read by [`input`], never from the command line.
+
+mod config;
+mod crd;
+mod create;
+pub mod duration;
+mod exit;
+mod input;
+mod inspect;
+mod join;
+mod key;
+mod logging;
+mod operator;
+mod output;
+mod serve;
+mod server;
+mod time;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::{EXIT_CODES, Exit, Failure};
+use output::Output;
+
+/// Lets new machines into a clustered system, each exactly once.
+///
+/// A token admits one key, once. The operator mints tokens for JoinToken resources and keeps
+/// their state in a replicated store; a machine that holds a token joins with it and receives a
+/// certificate for the key that it made itself.
+///
+/// Tokens and secrets are read from a file, standard input or the environment, never from the
+/// command line, and are never printed by a command that was not asked to make them.
+#[derive(Parser)]
+#[command(name = "jointoken", version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Arguments {
+    /// Form of what is printed
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        default_value_t,
+        display_order = 100
+    )]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// In the order of `--help`.
+#[derive(Subcommand)]
+enum Command {
+    Operator(operator::Args),
+    Serve(serve::Args),
+    Key(key::Args),
+    Create(create::Args),
+    Inspect(inspect::Args),
+    Join(join::Args),
+    Crd(crd::Args),
+    Version(version::Args),
+}
+
+impl Command {
+    async fn run(self, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Operator(args) => operator::run(args, output).await,
+            Self::Serve(args) => serve::run(args, output).await,
+            Self::Key(args) => key::run(args, output).await,
+            Self::Create(args) => create::run(args, output).await,
+            Self::Inspect(args) => inspect::run(args, output).await,
+            Self::Join(args) => join::run(args, output).await,
+            Self::Crd(args) => crd::run(args, output).await,
+            Self::Version(args) => version::run(args, output).await,
+        }
+    }
+}
+
+/// Runs the command that the process was started with. Wrong arguments end it with code 2.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = arguments.output;
+    let result = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot start threads: {error}")))
+        .and_then(|runtime| runtime.block_on(arguments.command.run(output)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.print_failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// clap checks the consistency of arguments only when a command is run.
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,185 @@
+//! `jointoken operator`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::config::{self, NodeDbConfig, ServerConfig};
+use super::duration::HumanDuration;
+use super::exit::{EXIT_CODES, Failure};
+use super::logging::LogArgs;
+use super::output::Output;
+use super::server::Replica;
+use crate::controller::{ControllerConfig, FoundingConfigMap, Minting, Operator, SecretVault};
+
+/// What the names of the operator's own objects begin with.
+const PREFIX: &str = "jointoken";
+
+/// Runs the Kubernetes operator: the controller, the door and the store
+///
+/// Watches JoinToken resources, mints a token for each, keeps the tokens' state in its own store
+/// and admits the machines that present them. On its first start it founds the store: CAs and
+/// signing keys are made, once, as Secrets in the operator's own namespace.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+Examples:
+  jointoken operator --data-dir /var/lib/jointoken --trust-domain edge.example --advertise-url https://join.edge.example:8443
+
+{EXIT_CODES}"))]
+pub struct Args {
+    /// Folder that holds the store
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "JOINTOKEN_DATA_DIR",
+        default_value = "/var/lib/jointoken"
+    )]
+    data_dir: PathBuf,
+    /// Name that all certificates end in, e.g. edge.example; fixed once the store is founded
+    #[arg(long, value_name = "NAME", env = "JOINTOKEN_TRUST_DOMAIN")]
+    trust_domain: String,
+    /// Where joiners reach the door, https://host[:port]; up to four, tokens carry them
+    #[arg(
+        long = "advertise-url",
+        value_name = "URL",
+        env = "JOINTOKEN_ADVERTISE_URL",
+        value_delimiter = ',',
+        required = true
+    )]
+    advertise_urls: Vec<String>,
+    /// Where the door listens
+    #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_METRICS_LISTEN)]
+    metrics_listen: SocketAddr,
+    /// Unix socket for `jointoken key export` [default: admin.sock in the data folder]
+    #[arg(long, value_name = "PATH", env = "JOINTOKEN_ADMIN_SOCKET")]
+    admin_socket: Option<PathBuf>,
+    /// Namespaces whose JoinTokens are served [default: all]
+    #[arg(long = "namespace", value_name = "NAMES", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    /// Namespace of the operator's own Secrets and founding ConfigMap [default: where it runs]
+    #[arg(long, value_name = "NAME", env = "JOINTOKEN_SYSTEM_NAMESPACE")]
+    system_namespace: Option<String>,
+    /// Kubeconfig to use [default: the environment's KUBECONFIG, else the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How long a member's certificate is valid
+    #[arg(long, value_name = "TIME", default_value_t = config::default_certificate_lifetime())]
+    certificate_lifetime: HumanDuration,
+    /// The longest that any token may live
+    #[arg(long, value_name = "TIME", default_value_t = config::default_max_token_ttl())]
+    max_token_ttl: HumanDuration,
+    /// Give machines of this namespace their bare node name too, if it fits the pattern; may be repeated
+    #[arg(long = "bare-names", value_name = "NAMESPACE=GLOB", value_parser = bare_names)]
+    bare_names: Vec<(String, String)>,
+    /// Accept the join tokens of the NodeDB cluster with this secret: 32 bytes, raw or as hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    nodedb_secret_file: Option<PathBuf>,
+    /// The longest that a NodeDB token may live
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    nodedb_max_ttl: HumanDuration,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+fn bare_names(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((namespace, pattern)) if !namespace.is_empty() => {
+            Ok((namespace.to_owned(), pattern.to_owned()))
+        }
+        _ => Err("write NAMESPACE=GLOB, e.g. databases=db-*".to_owned()),
+    }
+}
+
+impl Args {
+    fn config(&self) -> Result<ServerConfig, Failure> {
+        let bare_names: BTreeMap<_, _> = self.bare_names.iter().cloned().collect();
+        if bare_names.len() < self.bare_names.len() {
+            return Err(Failure::usage("--bare-names names a namespace twice"));
+        }
+        let config = ServerConfig {
+            data_dir: self.data_dir.clone(),
+            trust_domain: self.trust_domain.clone(),
+            listen: self.listen,
+            metrics_listen: self.metrics_listen,
+            advertise_urls: self.advertise_urls.clone(),
+            admin_socket: self.admin_socket.clone(),
+            certificate_lifetime: self.certificate_lifetime,
+            max_token_ttl: self.max_token_ttl,
+            bare_names,
+            nodedb: self
+                .nodedb_secret_file
+                .clone()
+                .map(|secret_file| NodeDbConfig {
+                    secret_file,
+                    max_ttl: self.nodedb_max_ttl,
+                }),
+        };
+        config.check().map_err(Failure::usage)?;
+        Ok(config)
+    }
+}
+
+/// Serves until it is told to stop.
+pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
+    let config = args.config()?;
+    args.log.init()?;
+    let kube = kube_config(&args).await?;
+    let system_namespace = args
+        .system_namespace
+        .clone()
+        .unwrap_or_else(|| kube.default_namespace.clone());
+    let client = Client::try_from(kube).map_err(|error| {
+        Failure::usage(format_args!("the Kubernetes API cannot be used: {error}"))
+    })?;
+    let vault = SecretVault::new(client.clone(), &system_namespace, PREFIX);
+    let object = FoundingConfigMap::new(client.clone(), &system_namespace, PREFIX);
+    let mut replica = Replica::start(&config, &vault, Some(&object)).await?;
+    let controller_config = ControllerConfig {
+        namespaces: args.namespaces,
+        node_names: config.bare_name_patterns().map_err(Failure::usage)?,
+        instance: std::env::var("POD_NAME").ok(),
+    };
+    let minting = Minting {
+        key: Arc::new(replica.material.resource_key.clone()),
+        delivery: replica.delivery.clone(),
+        door_ca_pem: replica.material.door.cert_pem(),
+    };
+    let stop = replica.stop_token();
+    let controller = Operator::new(
+        client,
+        Arc::clone(&replica.store),
+        controller_config,
+        minting,
+        Arc::clone(&replica.clock),
+        replica.metrics.controller.clone(),
+    );
+    replica.spawn("controller", controller.run(stop.cancelled_owned()).map(Ok));
+    replica.run().await
+}
+
+async fn kube_config(args: &Args) -> Result<Config, Failure> {
+    let config = match &args.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).map_err(|error| {
+                Failure::usage(format_args!("the kubeconfig {}: {error}", path.display()))
+            })?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .map_err(|error| error.to_string())
+        }
+        None => Config::infer().await.map_err(|error| error.to_string()),
+    };
+    config.map_err(|error| {
+        Failure::usage(format_args!(
+            "there is no usable way to a Kubernetes API ({error}): give --kubeconfig, set KUBECONFIG, or run in a pod with a service account"
+        ))
+    })
+}

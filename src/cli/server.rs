@@ -1,0 +1,382 @@
+//! What `serve` and `operator` have in common: one replica with its door, from start to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use super::config::ServerConfig;
+use super::exit::{Exit, Failure};
+use super::input;
+use crate::admin::{AdminServer, KeyExporter};
+use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
+use crate::clock::{Clock, SystemClock};
+use crate::founding::{
+    FoundingObject, IfAbsent, KeySource, Material, OnDisk, Site, Vault, adopt_nodedb, found_or_open,
+};
+use crate::pki::TrustDomain;
+use crate::store::disk::RealDisk;
+use crate::store::{Identity, OpenError, RaftStore, StoreConfig, TokenStore, identity};
+use crate::telemetry::{self, audit, metrics::Metrics};
+use crate::token::StoreId;
+use crate::token::{Delivery, SigningKey};
+
+/// A replica that is serving.
+pub struct Replica {
+    pub store: Arc<dyn TokenStore>,
+    pub material: Material,
+    pub metrics: Arc<Metrics>,
+    pub delivery: Delivery,
+    pub clock: Arc<dyn Clock>,
+    raft: RaftStore,
+    told_to_stop: StopSignals,
+    stop: CancellationToken,
+    parts: JoinSet<Part>,
+}
+
+/// A part of the replica ended: its name, and why if it failed.
+type Part = (&'static str, Result<(), Failure>);
+
+impl Replica {
+    /// Opens or founds the store, then opens the door and everything beside it.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what to do; nothing is left running.
+    pub async fn start(
+        config: &ServerConfig,
+        vault: &dyn Vault,
+        object: Option<&dyn FoundingObject>,
+    ) -> Result<Self, Failure> {
+        // From here on, so that one that comes before everything is open is not lost.
+        let told_to_stop = StopSignals::listen().map_err(failed)?;
+        let trust_domain = config.trust_domain().map_err(Failure::usage)?;
+        let nodedb = nodedb_key(config)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let raft: Arc<OnceLock<RaftStore>> = Arc::default();
+        let folder = {
+            let (raft, clock) = (Arc::clone(&raft), Arc::clone(&clock));
+            let store = StoreConfig::new(config.data_dir.join("store"), config.settings());
+            OnDisk::new(&config.data_dir, move |identity, if_absent| {
+                let (raft, clock, store) = (Arc::clone(&raft), Arc::clone(&clock), store.clone());
+                let (store_id, node_id, epoch) =
+                    (identity.store_id, identity.node_id, identity.epoch);
+                // On a thread of its own: the compiler cannot see that openraft's futures are `Send`.
+                let handle = Handle::current();
+                let opening = spawn_blocking(move || {
+                    handle.block_on(open_store(
+                        store, store_id, node_id, epoch, if_absent, clock,
+                    ))
+                });
+                async move {
+                    let opened = opening
+                        .await
+                        .map_err(|error| OpenError::Start(error.to_string()))??;
+                    let _ = raft.set(opened.clone());
+                    Ok(Arc::new(opened) as Arc<dyn TokenStore>)
+                }
+                .boxed()
+            })
+            .map_err(failed)?
+        };
+        let opened = found_or_open(Site {
+            data: &folder,
+            vault,
+            object,
+            trust_domain: &trust_domain,
+            clock: &*clock,
+        })
+        .await
+        .map_err(failed)?;
+        let raft = raft
+            .get()
+            .cloned()
+            .ok_or_else(|| failed("no store was opened"))?;
+        tracing::info!(
+            store_id = %opened.identity.store_id,
+            epoch = opened.identity.epoch,
+            trust_domain = %trust_domain,
+            founded_now = opened.founded_now,
+            "the store is open"
+        );
+        let metrics = Arc::new(Metrics::new(opened.store.health()));
+        let store: Arc<dyn TokenStore> = Arc::new(telemetry::metrics::MeteredStore::new(
+            opened.store,
+            &metrics,
+        ));
+        let material = opened.material;
+        let mut replica = Self {
+            delivery: Delivery {
+                door_pin: material.door.spki_pin(),
+                urls: config.advertise_urls.clone(),
+            },
+            store,
+            material,
+            metrics,
+            clock,
+            raft,
+            told_to_stop,
+            stop: CancellationToken::new(),
+            parts: JoinSet::new(),
+        };
+        match replica.open_doors(config, trust_domain, nodedb).await {
+            Ok(()) => Ok(replica),
+            Err(failure) => {
+                replica.shut_down().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn open_doors(
+        &mut self,
+        config: &ServerConfig,
+        trust_domain: TrustDomain,
+        nodedb: Option<(SigningKey, u64)>,
+    ) -> Result<(), Failure> {
+        if let Some((key, max_ttl_ms)) = &nodedb {
+            adopt_nodedb(&*self.store, key, *max_ttl_ms)
+                .await
+                .map_err(failed)?;
+        }
+        let door_listener = bind(config.listen, "the door", "--listen").await?;
+        let metrics_listener = bind(
+            config.metrics_listen,
+            "metrics and health",
+            "--metrics-listen",
+        )
+        .await?;
+        let admin = AdminServer::bind(&config.admin_socket()).map_err(failed)?;
+
+        let (keys, follow_keys) = KeySource {
+            resource: vec![self.material.resource_key.clone()],
+            offline_master: self.material.offline_master.clone(),
+            nodedb: nodedb.into_iter().map(|(key, _)| key).collect(),
+        }
+        .follow(Arc::clone(&self.store));
+        self.spawn_until_stop("key ring", follow_keys);
+
+        let (identity, renew_identity) = DoorCertificates::new(
+            Arc::clone(&self.material.door),
+            trust_domain.clone(),
+            &config.door_hosts(),
+            Arc::clone(&self.clock),
+        )
+        .keep()
+        .map_err(failed)?;
+        self.spawn_until_stop("door certificate", renew_identity);
+
+        let stop = self.stop.clone();
+        let exporter = Arc::new(KeyExporter::new(
+            Arc::clone(&self.store),
+            self.material.offline_master.clone(),
+            self.delivery.clone(),
+        ));
+        self.spawn(
+            "admin socket",
+            admin
+                .run(exporter, stop.clone().cancelled_owned())
+                .map(|ended| ended.map_err(failed)),
+        );
+        self.spawn(
+            "audit",
+            audit::follow(self.store.changes(), stop.clone().cancelled_owned()).map(Ok),
+        );
+        self.spawn(
+            "metrics",
+            telemetry::serve(
+                metrics_listener,
+                Arc::clone(&self.metrics),
+                self.store.health(),
+                stop.clone().cancelled_owned(),
+            )
+            .map(|ended| ended.map_err(failed)),
+        );
+
+        let door = Door {
+            store: Arc::clone(&self.store),
+            keys,
+            members: Arc::clone(&self.material.members),
+            identity,
+            trust_domain,
+            clock: Arc::clone(&self.clock),
+            bare_names: config.bare_name_patterns().map_err(Failure::usage)?,
+            certificate_lifetime_ms: config.certificate_lifetime.as_ms(),
+            limits: DoorLimits::default(),
+            observer: Arc::new(self.metrics.door.clone()),
+        };
+        tracing::info!(listen = %config.listen, urls = ?config.advertise_urls, "the door is open");
+        self.spawn(
+            "door",
+            bootstrap::serve(door, door_listener, stop.cancelled_owned())
+                .map(|ended| ended.map_err(failed)),
+        );
+        Ok(())
+    }
+
+    /// Runs a part until the replica stops. A part that ends before that stops the replica.
+    pub fn spawn(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    ) {
+        self.parts.spawn(part.map(move |ended| (name, ended)));
+    }
+
+    /// Runs a part that has no end of its own: it is cut off when the replica stops.
+    fn spawn_until_stop(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.spawn(name, async move {
+            tokio::select! {
+                () = part => Ok(()),
+                () = stop.cancelled() => Ok(()),
+            }
+        });
+    }
+
+    /// Is cancelled when the replica is to stop.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Serves until SIGTERM or SIGINT, or until a part fails; then stops everything in order.
+    ///
+    /// # Errors
+    /// When a part failed, or the store has stopped for good.
+    pub async fn run(mut self) -> Result<(), Failure> {
+        let ended = self.until_stopped().await;
+        self.shut_down().await;
+        ended
+    }
+
+    async fn until_stopped(&mut self) -> Result<(), Failure> {
+        let mut health = self.store.health();
+        let fatal = async {
+            match health.wait_for(|health| health.fatal.is_some()).await {
+                Ok(health) => health.fatal.clone().unwrap_or_default(),
+                Err(_) => "its task has ended".to_owned(),
+            }
+        };
+        tokio::select! {
+            signal = self.told_to_stop.next() => tracing::info!("{signal}: stopping"),
+            reason = fatal => {
+                return Err(failed(format_args!(
+                    "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
+                )));
+            }
+            Some(ended) = self.parts.join_next() => {
+                return Err(match ended {
+                    Ok((name, Err(failure))) => Failure::new(failure.exit, format_args!("{name}: {}", failure.message)),
+                    Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
+                    Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The door first, the store last: what is in flight may still commit.
+    async fn shut_down(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.parts.join_next().await {
+            if let Ok((name, Err(failure))) = ended {
+                tracing::warn!(part = name, error = %failure.message, "did not end well");
+            }
+        }
+        self.raft.shutdown().await;
+    }
+}
+
+/// What tells a server to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the signal that came.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("; something else listens there: give another {flag}")
+            }
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges".to_owned(),
+            _ => String::new(),
+        };
+        failed(format_args!(
+            "cannot listen on {address} for {what}: {error}{hint}"
+        ))
+    })
+}
+
+/// The configured NodeDB secret and the longest life of its tokens, in milliseconds.
+fn nodedb_key(config: &ServerConfig) -> Result<Option<(SigningKey, u64)>, Failure> {
+    let Some(nodedb) = &config.nodedb else {
+        return Ok(None);
+    };
+    let key = input::read_nodedb_secret(&nodedb.secret_file)?;
+    Ok(Some((key, nodedb.max_ttl.as_ms())))
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, error)
+}
+
+/// Opens the store in its folder; makes it first if it is to be made.
+async fn open_store(
+    config: StoreConfig,
+    store_id: StoreId,
+    node_id: u64,
+    epoch: u64,
+    if_absent: IfAbsent,
+    clock: Arc<dyn Clock>,
+) -> Result<RaftStore, OpenError> {
+    let disk = Arc::new(RealDisk);
+    let config = StoreConfig {
+        expected_store: Some(store_id),
+        ..config
+    };
+    if if_absent == IfAbsent::Make && identity::read(&*disk, &config.data_dir)?.is_none() {
+        let drawn = Identity {
+            store_id,
+            node_id,
+            epoch,
+            founding: true,
+        };
+        identity::create(&*disk, &config.data_dir, &drawn)?;
+    }
+    let store = RaftStore::open(config, disk, clock).await?;
+    if store.identity().founding {
+        store
+            .initialize()
+            .await
+            .map_err(|error| OpenError::Start(error.to_string()))?;
+        store.founding_complete().await?;
+    }
+    Ok(store)
+}

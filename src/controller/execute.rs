@@ -1,0 +1,308 @@
+//! Carries effects out: the API server's side through kube, the store's through its door.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::api::{EventReason, JoinToken, JoinTokenStatus};
+use crate::lifecycle::command::{Abort, Revoke};
+use crate::lifecycle::outcome::{AbortOutcome, RevokeOutcome};
+use crate::store::{TokenStore, submit};
+
+use super::effect::{Effect, Effected, Effects, Notice};
+use super::error::Error;
+use super::view::FINALIZER;
+
+/// The name under which our fields are managed and our events reported.
+const MANAGER: &str = "jointoken";
+
+/// The effects on a real API server and a real store.
+pub struct RealEffects {
+    client: Client,
+    store: Arc<dyn TokenStore>,
+    recorder: Recorder,
+}
+
+impl RealEffects {
+    /// `instance` signs the events.
+    pub fn new(client: Client, store: Arc<dyn TokenStore>, instance: Option<String>) -> Self {
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance,
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            store,
+        }
+    }
+
+    async fn patch_finalizers(
+        &self,
+        resource: &JoinToken,
+        change: impl FnOnce(&mut Vec<String>),
+    ) -> Result<Effected, Error> {
+        let mut finalizers = resource.finalizers().to_vec();
+        change(&mut finalizers);
+        let patch = json!({ "metadata": {
+            "resourceVersion": resource.metadata.resource_version,
+            "finalizers": finalizers,
+        }});
+        let api = resources(&self.client, resource);
+        let patched = api
+            .patch(
+                &resource.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await;
+        resource_or_outdated(patched).map_err(Error::WriteFinalizer)
+    }
+
+    async fn write_status(
+        &self,
+        resource: &JoinToken,
+        status: &JoinTokenStatus,
+    ) -> Result<Effected, Error> {
+        let old = resource.status.clone().unwrap_or_default();
+        let patch = status_patch(resource, &old, status);
+        let api = resources(&self.client, resource);
+        let patched = api
+            .patch_status(
+                &resource.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await;
+        resource_or_outdated(patched).map_err(Error::WriteStatus)
+    }
+
+    async fn create_secret(
+        &self,
+        resource: &JoinToken,
+        secret: &Secret,
+    ) -> Result<Effected, kube::Error> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match secrets(&self.client, resource)
+            .create(&params, secret)
+            .await
+        {
+            Ok(_) => Ok(Effected::Done),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Effected::Outdated),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete_secret(
+        &self,
+        resource: &JoinToken,
+        name: &str,
+        uid: &str,
+    ) -> Result<Effected, kube::Error> {
+        let params = DeleteParams::background().preconditions(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        });
+        match secrets(&self.client, resource).delete(name, &params).await {
+            Ok(_) => Ok(Effected::Done),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Effected::Done),
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Effected::Outdated),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An event that cannot be published is said and let go: what it tells is in the status too.
+    async fn publish(&self, resource: &JoinToken, notice: &Notice) -> Effected {
+        let event = Event {
+            type_: if notice.reason.is_warning() {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: notice.reason.as_str().to_owned(),
+            note: Some(notice.note.chars().take(MAX_NOTE).collect()),
+            action: action(notice.reason).to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self
+            .recorder
+            .publish(&event, &resource.object_ref(&()))
+            .await
+        {
+            tracing::warn!(%error, reason = notice.reason.as_str(), "an event could not be published");
+        }
+        Effected::Done
+    }
+
+    async fn perform_effect(
+        &self,
+        resource: &JoinToken,
+        effect: &Effect,
+    ) -> Result<Effected, Error> {
+        match effect {
+            Effect::AddFinalizer => {
+                self.patch_finalizers(resource, |finalizers| finalizers.push(FINALIZER.to_owned()))
+                    .await
+            }
+            Effect::RemoveFinalizer => {
+                self.patch_finalizers(resource, |finalizers| {
+                    finalizers.retain(|name| name != FINALIZER)
+                })
+                .await
+            }
+            Effect::Register(register) => {
+                let outcome = submit(&*self.store, (**register).clone()).await?;
+                Ok(Effected::Registered(outcome))
+            }
+            Effect::Abort(token_id, reason) => {
+                let abort = Abort {
+                    token_id: *token_id,
+                    reason: *reason,
+                    keep_until_ms: None,
+                };
+                Ok(Effected::Ended(match submit(&*self.store, abort).await? {
+                    AbortOutcome::Done(record) | AbortOutcome::AlreadyConsumed(record) => {
+                        Some(record)
+                    }
+                    AbortOutcome::Tombstone => None,
+                }))
+            }
+            Effect::Revoke(token_id, reason) => {
+                let revoke = Revoke {
+                    token_id: *token_id,
+                    reason: *reason,
+                    keep_until_ms: None,
+                };
+                Ok(Effected::Ended(
+                    match submit(&*self.store, revoke).await? {
+                        RevokeOutcome::Done(record) | RevokeOutcome::Barred(record) => Some(record),
+                        RevokeOutcome::Tombstone => None,
+                    },
+                ))
+            }
+            Effect::CreateSecret { name, content } => match content.secret(resource, name) {
+                Some(secret) => self
+                    .create_secret(resource, &secret)
+                    .await
+                    .map_err(|source| Error::CreateSecret {
+                        name: name.clone(),
+                        source,
+                    }),
+                None => Ok(Effected::Outdated),
+            },
+            Effect::DeleteSecret { name, uid } => self
+                .delete_secret(resource, name, uid)
+                .await
+                .map_err(|source| Error::DeleteSecret {
+                    name: name.clone(),
+                    source,
+                }),
+            Effect::WriteStatus(status) => self.write_status(resource, status).await,
+            Effect::Publish(notice) => Ok(self.publish(resource, notice).await),
+        }
+    }
+}
+
+impl Effects for RealEffects {
+    fn perform<'a>(
+        &'a self,
+        resource: &'a JoinToken,
+        effect: &'a Effect,
+    ) -> BoxFuture<'a, Result<Effected, Error>> {
+        self.perform_effect(resource, effect).boxed()
+    }
+}
+
+/// The longest note that an event may have, in characters; the limit is 1 kB.
+const MAX_NOTE: usize = 1_000;
+
+/// What the operator did, as events name it.
+const fn action(reason: EventReason) -> &'static str {
+    match reason {
+        EventReason::Issued | EventReason::Reissued => "Issue",
+        EventReason::Claimed => "Claim",
+        EventReason::ClaimReverted => "RevertClaim",
+        EventReason::Admitted | EventReason::Contested => "Admit",
+        EventReason::Expired => "Expire",
+        EventReason::Revoked => "Revoke",
+        EventReason::Aborted => "Abort",
+        EventReason::Adopted => "Adopt",
+        EventReason::SecretRestored => "RestoreSecret",
+        EventReason::Stalled => "Reconcile",
+    }
+}
+
+pub(super) fn resources(client: &Client, resource: &JoinToken) -> Api<JoinToken> {
+    Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default())
+}
+
+pub(super) fn secrets(client: &Client, resource: &JoinToken) -> Api<Secret> {
+    Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default())
+}
+
+/// Gone, changed meanwhile, or refused since a newer status is there: each time the look was too old.
+fn resource_or_outdated(patched: Result<JoinToken, kube::Error>) -> Result<Effected, kube::Error> {
+    match patched {
+        Ok(resource) => Ok(Effected::Resource(Box::new(resource))),
+        Err(kube::Error::Api(status))
+            if status.is_not_found() || status.is_conflict() || status.is_invalid() =>
+        {
+            tracing::debug!(reason = %status, "a write rested on an old look");
+            Ok(Effected::Outdated)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A merge patch (RFC 7386) from the old status to the new one. It carries the version that the old one
+/// was read at, so that it changes that or nothing.
+fn status_patch(resource: &JoinToken, old: &JoinTokenStatus, new: &JoinTokenStatus) -> Value {
+    json!({
+        "metadata": { "resourceVersion": resource.metadata.resource_version },
+        "status": difference(&json!(old), &json!(new)),
+    })
+}
+
+/// What has to be merged into `old` to make it `new`.
+fn difference(old: &Value, new: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return new.clone();
+    };
+    let gone = old
+        .keys()
+        .filter(|key| !new.contains_key(*key))
+        .map(|key| (key.clone(), Value::Null));
+    let changed = new
+        .iter()
+        .filter(|(key, value)| old.get(*key) != Some(value))
+        .map(|(key, value)| {
+            let from = old.get(key).unwrap_or(&Value::Null);
+            (key.clone(), difference(from, value))
+        });
+    Value::Object(gone.chain(changed).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_says_what_changed_and_nothing_else() {
+        let old = json!({ "a": 1, "b": { "x": 1, "y": 2 }, "c": [1, 2], "d": "gone" });
+        let new = json!({ "a": 1, "b": { "x": 1, "z": 3 }, "c": [2], "e": { "new": true } });
+        assert_eq!(
+            difference(&old, &new),
+            json!({ "b": { "y": null, "z": 3 }, "c": [2], "d": null, "e": { "new": true } })
+        );
+        assert_eq!(difference(&new, &new), json!({}));
+    }
+}

@@ -1,0 +1,29 @@
+//! Reconciles `JoinToken` resources with the store: observe, plan, execute.
+//!
+//! `plan/` is pure and decides everything; [`Effects`] is the one way by which anything is changed;
+//! [`Operator::run`] watches and wakes. The store is the truth, the status a mirror of it, and only
+//! the store's leader writes either.
+//!
+//! This room must not know the joiners' door.
+
+mod config;
+mod effect;
+mod error;
+mod execute;
+mod frozen;
+mod plan;
+mod reconcile;
+mod run;
+mod secret;
+mod standing;
+mod vault;
+mod view;
+mod wake;
+
+pub use config::{ControllerConfig, Minting};
+pub use effect::{Effect, Effected, Effects, Notice};
+pub use error::Error;
+pub use run::Operator;
+pub use secret::SecretContent;
+pub use vault::{FoundingConfigMap, SecretVault};
+pub use view::FINALIZER;

@@ -1,0 +1,295 @@
+//! What is to be done about a resource: a pure function of one look at it.
+//!
+//! The order is always the same, so that a stop between any two effects leaves something from which
+//! the next look goes on: finalizer, registration, Secret, status, events, and the finalizer's
+//! removal once the token has ended. A registration ends a plan; the next one rests on its outcome.
+
+mod conditions;
+mod events;
+mod messages;
+mod obstacle;
+mod secrets;
+mod status;
+
+use crate::api::{EventReason, ReissuePolicy};
+use crate::lifecycle::{Phase, Reason};
+
+use crate::store::StoreError;
+
+use super::effect::{Effect, Notice};
+use super::frozen;
+use super::secret::SecretSeen;
+use super::standing::{InForce, Relation};
+use super::view::View;
+
+use obstacle::Obstacle;
+pub(super) use secrets::to_look_at as secrets_to_look_at;
+
+const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+/// How often the Secret of a live token is looked at: there is no watch on Secrets.
+const SECRET_CHECK_MS: u64 = 10 * MINUTE_MS;
+/// Over how much of that time the looks of many tokens are spread.
+const SPREAD_MS: u64 = MINUTE_MS;
+/// How often something is looked at that only a user's act elsewhere can mend.
+const OBSTACLE_CHECK_MS: u64 = MINUTE_MS;
+/// How soon a live token is looked at whose time is over by our clock and not by the store's.
+const OVERDUE_CHECK_MS: u64 = 5 * SECOND_MS;
+
+/// What to do, in this order, and what then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub effects: Vec<Effect>,
+    pub then: Then,
+}
+
+/// What follows the effects of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The last effect was a proposal: plan again with its outcome.
+    PlanAgain,
+    /// Everything is as it should be. Look again after so many milliseconds, or when something changes.
+    Rest(Option<u64>),
+}
+
+/// What is to be done.
+pub fn plan(view: &View<'_>) -> Plan {
+    if view.resource.metadata.deletion_timestamp.is_some() {
+        return plan_deletion(view);
+    }
+    if is_behind(view) {
+        // What this replica has applied is older than what was reported: it is no leader any more
+        // and does not know yet.
+        return rest(Vec::new(), Some(OVERDUE_CHECK_MS));
+    }
+    if let Some(in_force) = to_be_revoked(view) {
+        let revoke = Effect::Revoke(in_force.token_id, Reason::Revoked);
+        return Plan {
+            effects: vec![revoke],
+            then: Then::PlanAgain,
+        };
+    }
+    let obstacle = Obstacle::find(view);
+    if obstacle.is_none() && wants_registration(view) {
+        return plan_registration(view);
+    }
+    settle(view, obstacle)
+}
+
+/// The API server's copy tells of more than this replica's.
+fn is_behind(view: &View<'_>) -> bool {
+    let status = view.status();
+    let index = view
+        .standing
+        .in_force
+        .as_ref()
+        .map_or(0, |in_force| in_force.changed_at_index);
+    match (status.store_epoch, status.store_index) {
+        (Some(epoch), _) if epoch > view.store.epoch => true,
+        // With nothing in force there is nothing to report that could be older.
+        (Some(epoch), Some(reported)) if epoch == view.store.epoch => {
+            view.standing.in_force.is_some() && reported > index
+        }
+        _ => false,
+    }
+}
+
+fn plan_deletion(view: &View<'_>) -> Plan {
+    if !view.has_finalizer() {
+        return rest(Vec::new(), None);
+    }
+    match &view.standing.in_force {
+        // Abort and never Revoke: a deletion that comes while a machine is being admitted must not bar it.
+        Some(in_force) if in_force.is_live() => Plan {
+            effects: vec![Effect::Abort(in_force.token_id, Reason::Deleted)],
+            then: Then::PlanAgain,
+        },
+        in_force => {
+            // First, since a stop in between must not leave the resource to be told of again and again.
+            let mut effects = vec![Effect::RemoveFinalizer];
+            let by_deletion = |in_force: &InForce| in_force.aborted == Some(Reason::Deleted);
+            if in_force.as_ref().is_some_and(by_deletion) {
+                effects.push(Effect::Publish(Notice {
+                    reason: EventReason::Aborted,
+                    note: messages::aborted_by_deletion(),
+                }));
+            }
+            rest(effects, None)
+        }
+    }
+}
+
+/// The issuance that `spec.revoked` is still to end or to bar, whatever the spec's revision.
+fn to_be_revoked<'a>(view: &'a View<'_>) -> Option<&'a InForce> {
+    let in_force = view.standing.in_force.as_ref()?;
+    // A revision that is not registered yet is registered as revoked, which ends the one before.
+    if !view.resource.spec.revoked || matches!(view.standing.relation, Relation::New) {
+        return None;
+    }
+    let unbarred = in_force.phase == Phase::Consumed
+        && in_force
+            .record
+            .as_ref()
+            .and_then(|record| record.admission.as_ref())
+            .is_some_and(|admission| admission.barred.is_none());
+    (in_force.is_live() || unbarred).then_some(in_force)
+}
+
+fn wants_registration(view: &View<'_>) -> bool {
+    if view.registered {
+        return false;
+    }
+    match view.standing.relation {
+        Relation::New => true,
+        Relation::Current { .. } => {
+            is_overdue(view) || reissue_at_ms(view).is_some_and(|at_ms| at_ms <= view.now_ms)
+        }
+        Relation::SpecDiffers | Relation::TooLow | Relation::Refused(_) => false,
+    }
+}
+
+/// A live token's time is over and the store has not said so: a registration makes it look.
+fn is_overdue(view: &View<'_>) -> bool {
+    due_at_ms(view).is_some_and(|due_ms| due_ms <= view.now_ms)
+}
+
+/// When time will change a live token.
+fn due_at_ms(view: &View<'_>) -> Option<u64> {
+    let in_force = view
+        .standing
+        .in_force
+        .as_ref()
+        .filter(|in_force| in_force.is_live())?;
+    let record = in_force.record.as_ref()?;
+    let deadline = record.claim.as_ref().map(|claim| claim.deadline_ms);
+    Some(deadline.map_or(record.expires_at_ms, |deadline| {
+        deadline.min(record.expires_at_ms)
+    }))
+}
+
+/// When a token that ended unused may be issued again, if that is asked for.
+fn reissue_at_ms(view: &View<'_>) -> Option<u64> {
+    let in_force = view.standing.in_force.as_ref()?;
+    let spec = &view.resource.spec;
+    let unused = match in_force.phase {
+        Phase::Expired => true,
+        Phase::Aborted => in_force.aborted == Some(Reason::Deleted),
+        Phase::Issued | Phase::InFlight | Phase::Consumed => false,
+    };
+    let Relation::Current {
+        reissue_not_before_ms,
+    } = view.standing.relation
+    else {
+        return None;
+    };
+    if !unused || spec.revoked || spec.reissue_policy != ReissuePolicy::WhenUnused {
+        return None;
+    }
+    // Without a record the last issue is long ago.
+    let by_record = in_force.record.as_ref().map_or(0, |record| {
+        record
+            .issued_at_ms
+            .saturating_add(view.store.reissue_interval_ms)
+    });
+    Some(reissue_not_before_ms.unwrap_or(by_record))
+}
+
+fn plan_registration(view: &View<'_>) -> Plan {
+    let registration = frozen::registration(
+        &view.resource,
+        &view.namespace_uid,
+        view.fresh_token_id,
+        view.minting.key.id(),
+    );
+    match registration {
+        Ok(register) => {
+            let mut effects = Vec::new();
+            // First, so that a token never lives without it; it also marks the issuance as this
+            // resource's own until the status says so.
+            if !view.has_finalizer() {
+                effects.push(Effect::AddFinalizer);
+            }
+            effects.push(Effect::Register(Box::new(register)));
+            Plan {
+                effects,
+                then: Then::PlanAgain,
+            }
+        }
+        Err(error) => settle(view, Some(Obstacle::Field(error))),
+    }
+}
+
+/// What to say when the store could not answer: only of a resource that waits for its registration, since
+/// the others have a token to tell of, which is as it was.
+pub fn unavailable(view: &View<'_>, error: StoreError) -> Option<Effect> {
+    let is_new = matches!(view.standing.relation, Relation::New);
+    if !is_new || view.resource.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let old = view.status();
+    let obstacle = Obstacle::StoreUnavailable(error);
+    let new = status::desired(view, old.secret_name.clone(), Some(&obstacle));
+    (new != old).then(|| Effect::WriteStatus(Box::new(new)))
+}
+
+/// Brings Secret, status and finalizer in line with what is in force.
+fn settle(view: &View<'_>, obstacle: Option<Obstacle>) -> Plan {
+    let (mut effects, secret_name, obstacle) = secrets::plan(view, obstacle);
+    let old = view.status();
+    let new = status::desired(view, secret_name, obstacle.as_ref());
+    let restored = old.secret_name.is_some()
+        && old.token_id == new.token_id
+        && matches!(view.secret, SecretSeen::Absent)
+        && effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::CreateSecret { .. }));
+    let notices = events::notices(view, &old, &new, restored);
+    if new != old {
+        effects.push(Effect::WriteStatus(Box::new(new)));
+    }
+    effects.extend(notices.into_iter().map(Effect::Publish));
+    let live = view
+        .standing
+        .in_force
+        .as_ref()
+        .is_some_and(InForce::is_live);
+    match (live, view.has_finalizer()) {
+        // An adopted token: after the status, which says whose it is.
+        (true, false) => effects.push(Effect::AddFinalizer),
+        (false, true) => effects.push(Effect::RemoveFinalizer),
+        _ => {}
+    }
+    rest(effects, next_look(view, obstacle.as_ref()))
+}
+
+fn next_look(view: &View<'_>, obstacle: Option<&Obstacle>) -> Option<u64> {
+    let in_ms = |at_ms: u64| at_ms.saturating_sub(view.now_ms).max(OVERDUE_CHECK_MS);
+    let live = view
+        .standing
+        .in_force
+        .as_ref()
+        .is_some_and(InForce::is_live);
+    let looks = [
+        obstacle.map(|_| OBSTACLE_CHECK_MS),
+        due_at_ms(view).map(in_ms),
+        reissue_at_ms(view).map(in_ms),
+        live.then(|| SECRET_CHECK_MS - spread(view)),
+    ];
+    looks.into_iter().flatten().min()
+}
+
+/// Some part of the spread, the same for a resource each time.
+fn spread(view: &View<'_>) -> u64 {
+    let uid = view.resource.metadata.uid.as_deref().unwrap_or_default();
+    crc32fast::hash(uid.as_bytes()) as u64 % SPREAD_MS
+}
+
+fn rest(effects: Vec<Effect>, look_again_ms: Option<u64>) -> Plan {
+    Plan {
+        effects,
+        then: Then::Rest(look_again_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What keeps a token from being issued or handed over until somebody acts.
+
+use crate::api::ConditionReason;
+use crate::lifecycle::outcome::Refusal;
+use crate::store::StoreError;
+use crate::token::{MintError, NodePattern};
+
+use super::super::frozen::FieldError;
+use super::super::secret::SecretSeen;
+use super::super::standing::{InForce, Relation};
+use super::super::view::View;
+use super::messages::{new_token, set_revision, when_seconds};
+
+/// One such thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::controller) enum Obstacle {
+    /// The frozen fields are not those registered for this revision.
+    SpecDiffers,
+    /// A Secret of that name is somebody else's.
+    SecretConflict,
+    /// The namespace may not use the node name.
+    NameNotAllowed(NodePattern),
+    /// The key that minted the token is not at hand, so its Secret cannot be made.
+    KeyMissing,
+    /// The token cannot be rendered.
+    Unrenderable(MintError),
+    /// The store refused the registration.
+    Refused(Refusal),
+    /// A field cannot be taken.
+    Field(FieldError),
+    /// The store cannot answer at the moment: nobody has to act.
+    StoreUnavailable(StoreError),
+    /// The status tells of a token that an earlier founding of the store issued, and this one does not know it.
+    StoreReplaced,
+}
+
+impl Obstacle {
+    /// The first one that stands in the way of the resource's token.
+    pub(super) fn find(view: &View<'_>) -> Option<Self> {
+        match view.standing.relation {
+            Relation::SpecDiffers => return Some(Self::SpecDiffers),
+            Relation::Refused(refusal) => return Some(Self::Refused(refusal)),
+            Relation::TooLow => return None,
+            Relation::New => {
+                if is_from_former_store(view) {
+                    return Some(Self::StoreReplaced);
+                }
+            }
+            Relation::Current { .. } => {}
+        }
+        if view.resource.spec.revoked || !is_token_wanted(view) {
+            return None;
+        }
+        if let Some(pattern) = forbidding_pattern(view) {
+            return Some(Self::NameNotAllowed(pattern));
+        }
+        matches!(view.secret, SecretSeen::Foreign).then_some(Self::SecretConflict)
+    }
+
+    /// As the conditions name it.
+    pub(super) const fn reason(&self) -> ConditionReason {
+        match self {
+            Self::SpecDiffers => ConditionReason::SpecDiffers,
+            Self::SecretConflict => ConditionReason::SecretConflict,
+            Self::NameNotAllowed(_) => ConditionReason::NameNotAllowed,
+            Self::KeyMissing => ConditionReason::KeyUnavailable,
+            Self::StoreReplaced => ConditionReason::Restored,
+            Self::StoreUnavailable(_) => ConditionReason::StoreUnavailable,
+            Self::Unrenderable(_) | Self::Field(_) => ConditionReason::Refused,
+            Self::Refused(refusal) => match refusal {
+                Refusal::UnknownKey(_) | Refusal::KeyPurpose(_) => ConditionReason::KeyUnavailable,
+                Refusal::TtlTooLong { .. } => ConditionReason::TtlTooLong,
+                Refusal::NotFounded => ConditionReason::StoreUnavailable,
+                _ => ConditionReason::Refused,
+            },
+        }
+    }
+
+    /// What it is, and what to do.
+    pub(super) fn message(&self, view: &View<'_>) -> String {
+        let spec = &view.resource.spec;
+        match self {
+            Self::SpecDiffers => {
+                let since = view
+                    .standing
+                    .in_force
+                    .as_ref()
+                    .and_then(|in_force| in_force.record.as_ref())
+                    .map(|record| format!(" at {}", when_seconds(record.issued_at_ms)))
+                    .unwrap_or_default();
+                format!(
+                    "revision {} was registered{since} with another nodeName, ttlSeconds, admission or \
+                     secretName: set them back, or have a new token: {}",
+                    spec.revision,
+                    new_token(view),
+                )
+            }
+            Self::SecretConflict => format!(
+                "a Secret named {name} exists that the operator did not make, and it is not touched: delete \
+                 it, or raise spec.revision and set another spec.secretName",
+                name = view.resource.secret_name(),
+            ),
+            Self::NameNotAllowed(pattern) => format!(
+                "this namespace may only use node names like {pattern}, and {name} is none: raise \
+                 spec.revision and set another spec.nodeName, or have the operator's configuration changed",
+                name = view.resource.node_name(),
+            ),
+            Self::KeyMissing => {
+                "the signing key that the token was registered with is not at hand, so its \
+                 Secret cannot be made: restore the operator's key Secret, or raise spec.revision"
+                    .to_owned()
+            }
+            Self::Unrenderable(error) => format!(
+                "the token cannot be rendered, {error}: have the operator's URLs for joiners changed"
+            ),
+            Self::Field(error) => format!("{error}: raise spec.revision and mend it"),
+            Self::StoreUnavailable(error) => format!("{error}: the registration is tried again"),
+            Self::StoreReplaced => format!(
+                "the token was issued by an earlier founding of the store, and whether it was used cannot be \
+                 known: {}",
+                set_revision(view, view.status().revision.unwrap_or(1) + 1),
+            ),
+            Self::Refused(refusal) => match refusal {
+                Refusal::UnknownKey(key) => format!(
+                    "the store does not know the operator's signing key {key}: restore the key Secret that \
+                     belongs to the store"
+                ),
+                Refusal::KeyPurpose(key) => {
+                    format!(
+                        "the operator's signing key {key} is not meant for resources: restore the right one"
+                    )
+                }
+                Refusal::TtlTooLong { limit_ms } => format!(
+                    "spec.ttlSeconds is more than the {} seconds that the store allows: raise spec.revision \
+                     and set less",
+                    limit_ms / 1_000
+                ),
+                Refusal::NotFounded => "the store is not founded yet".to_owned(),
+                Refusal::FieldTooLong => {
+                    "a field is longer than the store keeps: raise spec.revision and \
+                     shorten nodeName or admission"
+                        .to_owned()
+                }
+                Refusal::IssuedInFuture | Refusal::Empty | Refusal::IdInUse => {
+                    "the store refused the registration; it is tried again".to_owned()
+                }
+            },
+        }
+    }
+}
+
+/// The resource has a token, or is to have one.
+fn is_token_wanted(view: &View<'_>) -> bool {
+    matches!(view.standing.relation, Relation::New)
+        || view
+            .standing
+            .in_force
+            .as_ref()
+            .is_some_and(InForce::is_live)
+        || super::reissue_at_ms(view).is_some()
+}
+
+fn forbidding_pattern(view: &View<'_>) -> Option<NodePattern> {
+    let namespace = view.resource.metadata.namespace.as_deref()?;
+    let pattern = view.config.node_names.get(namespace)?;
+    (!pattern.matches(&view.resource.node_name())).then(|| pattern.clone())
+}
+
+/// Issuing again what a store of a lower epoch issued would let in a second machine by one revision.
+fn is_from_former_store(view: &View<'_>) -> bool {
+    let status = view.status();
+    status
+        .store_epoch
+        .is_some_and(|epoch| epoch < view.store.epoch)
+        && status.token_id.is_some()
+        && status
+            .revision
+            .is_some_and(|revision| revision >= view.resource.spec.revision)
+        && view.standing.in_force.is_none()
+}

@@ -1,0 +1,124 @@
+//! The status that the resource should have.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{self, JoinTokenStatus, JoinerStatus, LastFailure};
+use crate::lifecycle::command::Failure;
+use crate::lifecycle::record::Origin;
+use crate::lifecycle::{Phase, Record};
+
+use super::super::standing::InForce;
+use super::super::view::View;
+use super::{Obstacle, conditions};
+
+/// The whole status. What is no longer known of a token, since its record is forgotten, stays as it was reported.
+pub(super) fn desired(
+    view: &View<'_>,
+    secret_name: Option<String>,
+    obstacle: Option<&Obstacle>,
+) -> JoinTokenStatus {
+    let old = view.status();
+    let mut status = match &view.standing.in_force {
+        Some(in_force) => of_issuance(view, in_force, &old),
+        None if obstacle == Some(&Obstacle::StoreReplaced) => of_former_store(&old),
+        None => JoinTokenStatus {
+            phase: Some(api::Phase::Pending),
+            joiner: Some(JoinerStatus {
+                node_name: Some(view.resource.node_name()),
+                ..JoinerStatus::default()
+            }),
+            store_epoch: old.store_epoch,
+            store_index: old.store_index,
+            ..JoinTokenStatus::default()
+        },
+    };
+    status.observed_generation = view.resource.metadata.generation.unwrap_or_default();
+    status.secret_name = secret_name;
+    status.conditions = conditions::desired(view, &old, &status, obstacle);
+    status
+}
+
+fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> JoinTokenStatus {
+    let token_id = in_force.token_id.to_string();
+    let mut status = match &old.token_id {
+        Some(known) if *known == token_id => old.clone(),
+        _ => JoinTokenStatus::default(),
+    };
+    status.phase = Some(phase(in_force.phase));
+    status.revision = Some(in_force.revision);
+    status.reissues = Some(in_force.reissue);
+    status.token_id = Some(token_id);
+    status.store_epoch = Some(view.store.epoch);
+    status.store_index = Some(in_force.changed_at_index);
+    if in_force.phase == Phase::Consumed {
+        status.consumed_at = in_force.ended_at_ms.and_then(time);
+    }
+    if let Some(record) = &in_force.record {
+        of_record(&mut status, record, in_force.namespace_differs);
+    }
+    status
+}
+
+fn of_record(status: &mut JoinTokenStatus, record: &Record, namespace_differs: bool) {
+    status.issued_at = time(record.issued_at_ms);
+    status.expires_at = time(record.expires_at_ms);
+    status.consumed_at = record
+        .admission
+        .as_ref()
+        .and_then(|admission| time(admission.at_ms));
+    status.attempts = Some(record.attempts);
+    status.last_failure = record.last_failure.and_then(|last| {
+        Some(LastFailure {
+            reason: failure(last.failure).to_owned(),
+            time: time(last.at_ms)?,
+        })
+    });
+    let node_name = match &record.origin {
+        Origin::Resource { node_name, .. } => Some(node_name.clone()),
+        Origin::Offline { .. } | Origin::Tombstone => None,
+    };
+    let (key, address) = match (&record.admission, &record.claim) {
+        _ if namespace_differs => (None, None),
+        (Some(admission), _) => (Some(admission.joiner), admission.address),
+        (None, Some(claim)) => (Some(claim.joiner), claim.address),
+        (None, None) => (None, None),
+    };
+    status.joiner = Some(JoinerStatus {
+        node_name,
+        address: address.map(|address| address.to_string()),
+        public_key_sha256: key.map(|key| key.to_string()),
+    });
+}
+
+/// What an earlier founding issued can't be live any more: its tokens are for another store.
+fn of_former_store(old: &JoinTokenStatus) -> JoinTokenStatus {
+    let ended = old.phase.filter(|phase| phase.is_terminal());
+    JoinTokenStatus {
+        phase: Some(ended.unwrap_or(api::Phase::Aborted)),
+        ..old.clone()
+    }
+}
+
+const fn phase(phase: Phase) -> api::Phase {
+    match phase {
+        Phase::Issued => api::Phase::Issued,
+        Phase::InFlight => api::Phase::InFlight,
+        Phase::Consumed => api::Phase::Consumed,
+        Phase::Expired => api::Phase::Expired,
+        Phase::Aborted => api::Phase::Aborted,
+    }
+}
+
+const fn failure(failure: Failure) -> &'static str {
+    match failure {
+        Failure::SigningFailed => "SigningFailed",
+        Failure::BundleUnavailable => "BundleUnavailable",
+        Failure::Interrupted => "Interrupted",
+    }
+}
+
+/// To the second, as the API server keeps it: a finer time would look like a change each time.
+pub(super) fn time(ms: u64) -> Option<Time> {
+    let seconds = i64::try_from(ms / 1_000).ok()?;
+    jiff::Timestamp::from_second(seconds).ok().map(Time)
+}

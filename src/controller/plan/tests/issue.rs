@@ -1,0 +1,293 @@
+//! From a fresh resource to its token, and to the next.
+
+use super::*;
+use crate::lifecycle::outcome::Refusal;
+
+#[test]
+fn a_fresh_resource_is_registered_behind_its_finalizer() {
+    let scene = Scene::new(json!({
+        "nodeName": "edge-7", "ttlSeconds": 600, "revision": 4, "reissuePolicy": "WhenUnused",
+        "admission": {
+            "maxClaims": 3, "inFlightTimeoutSeconds": 90, "sourceCIDRs": ["192.0.2.0/24"],
+            "publicKeySha256": "05".repeat(32),
+        },
+    }));
+    let plan = scene.plan();
+    assert_eq!(
+        plan,
+        Plan {
+            effects: vec![
+                Effect::AddFinalizer,
+                Effect::Register(Box::new(crate::lifecycle::command::Register {
+                    issuance: Issuance {
+                        namespace: "edge".to_owned(),
+                        name: "n1".to_owned(),
+                    },
+                    namespace_uid: NAMESPACE_UID.to_owned(),
+                    revision: 4,
+                    spec_hash: frozen::spec_hash(&scene.resource),
+                    revoked: false,
+                    reissue_if_unused: true,
+                    token_id: TokenId([0xfe; 16]),
+                    key_id: KeyId([1; 8]),
+                    node_name: "edge-7".to_owned(),
+                    ttl_ms: 600_000,
+                    in_flight_timeout_ms: Some(90_000),
+                    max_claims: Some(3),
+                    bindings: Bindings {
+                        source_cidrs: vec!["192.0.2.0/24".parse().unwrap()],
+                        joiner: Some(JoinerId([5; 32])),
+                    },
+                }))
+            ],
+            then: Then::PlanAgain,
+        }
+    );
+}
+
+#[test]
+fn what_was_created_is_handed_over_then_said() {
+    let mut scene = Scene::new(json!({}));
+    scene.add_finalizer();
+    let record = Scene::issued(json!({})).record.unwrap();
+    let plan = scene.plan_after(RegisterOutcome::Created(Box::new(record)));
+    assert_eq!(
+        said(&plan),
+        [
+            "create Secret n1-join-token",
+            "status Issued: Ready=True/Issued, Succeeded=Unknown/Issued, Usable=True/Issued",
+            "event Issued",
+            // Ten minutes less a part of one that differs between resources.
+            &format!("rest {} s", 600 - 40),
+        ]
+    );
+    let Effect::CreateSecret { content, .. } = &plan.effects[0] else {
+        panic!("the Secret comes first");
+    };
+    let secret = content.secret(&scene.resource, SECRET).unwrap();
+    let owners = secret.metadata.owner_references.unwrap();
+    assert_eq!(owners.len(), 1);
+    assert_eq!(
+        (owners[0].uid.as_str(), owners[0].controller),
+        ("uid-1", Some(true))
+    );
+    // No secret shows where a plan is printed.
+    let token = String::from_utf8(secret.data.unwrap()["token"].0.clone()).unwrap();
+    assert!(token.starts_with("jt1_"));
+    assert!(!format!("{plan:?}").contains(&token));
+}
+
+#[test]
+fn a_token_is_rendered_the_same_each_time() {
+    let scene = Scene::issued(json!({}));
+    let again = Scene::issued(json!({}));
+    assert_eq!(scene.plan().effects[0], again.plan().effects[0]);
+}
+
+#[test]
+fn a_higher_revision_is_registered_and_its_secret_takes_the_place_of_the_old() {
+    let mut scene = Scene::settled(json!({}));
+    scene.resource.spec.revision = 2;
+    scene.resource.metadata.generation = Some(4);
+    assert_eq!(said(&scene.plan()), ["register revision 2", "plan again"]);
+    let mut record = Scene::issued(json!({"revision": 2})).record.unwrap();
+    record.token_id = TokenId([0xcd; 16]);
+    record.changed_at_index = 12;
+    let plan = scene.plan_after(RegisterOutcome::Created(Box::new(record)));
+    assert_eq!(
+        said(&plan),
+        [
+            "delete Secret n1-join-token if secret-1",
+            "create Secret n1-join-token",
+            "status Issued: Ready=True/Issued, Succeeded=Unknown/Issued, Usable=True/Issued",
+            "event Issued",
+            "rest 560 s",
+        ]
+    );
+    assert_eq!(written(&plan).revision, Some(2));
+}
+
+#[test]
+fn a_lower_revision_is_ignored_and_said() {
+    let mut scene = Scene::settled(json!({"revision": 3}));
+    scene.resource.spec.revision = 2;
+    let plan = scene.plan();
+    assert_eq!(
+        said(&plan),
+        [
+            "status Issued: Ready=True/RevisionTooLow, Succeeded=Unknown/Issued, Usable=True/Issued",
+            "rest 560 s",
+        ]
+    );
+    assert_eq!(written(&plan).revision, Some(3));
+    assert_eq!(written(&plan).secret_name.as_deref(), Some(SECRET));
+    assert_eq!(
+        message(&plan, "Ready"),
+        "spec.revision 2 is lower than 3, which is in force, and is ignored (the token is in the Secret \
+         n1-join-token and may be used until 2027-01-15T09:00:00Z): set it to 3 to keep what is in force, or \
+         set spec.revision to 4 for a new token (kubectl -n edge patch jointoken n1 --type=merge -p \
+         '{\"spec\":{\"revision\":4}}')"
+    );
+}
+
+#[test]
+fn an_unused_token_is_issued_again_when_asked_and_not_too_soon() {
+    let mut scene = Scene::settled(json!({"reissuePolicy": "WhenUnused", "ttlSeconds": 60}));
+    scene.now_ms += MINUTE_MS;
+    scene.becomes(Phase::Expired, 11, |_| {});
+    assert_eq!(
+        scene.play(),
+        [
+            "delete Secret n1-join-token if secret-1",
+            "status Expired: Ready=Unknown/ReissueDelayed, Succeeded=Unknown/ReissueDelayed, \
+             Usable=False/ReissueDelayed, Reconciling=True/ReissueDelayed",
+            "event Expired",
+            "remove finalizer",
+            "rest 540 s"
+        ]
+    );
+    scene.now_ms += 9 * MINUTE_MS;
+    assert_eq!(
+        scene.play_until_proposal(),
+        ["add finalizer", "register revision 1", "plan again"]
+    );
+    // The store's clock is behind ours: it says when.
+    let record = Box::new(scene.record.clone().unwrap());
+    let plan = scene.plan_after(RegisterOutcome::Existing {
+        record,
+        reissue_not_before_ms: Some(scene.now_ms + 7_000),
+        namespace_differs: false,
+    });
+    assert_eq!(plan.then, Then::Rest(Some(7_000)));
+
+    let mut record = scene.record.clone().unwrap();
+    record.phase = Phase::Issued;
+    record.terminal_at_ms = None;
+    record.token_id = TokenId([0xcd; 16]);
+    record.changed_at_index = 12;
+    let Origin::Resource { reissue, .. } = &mut record.origin else {
+        unreachable!()
+    };
+    *reissue = 1;
+    let plan = scene.plan_after(RegisterOutcome::Created(Box::new(record)));
+    assert!(said(&plan).contains(&"event Reissued".to_owned()));
+    assert_eq!(written(&plan).reissues, Some(1));
+}
+
+#[test]
+fn a_used_or_revoked_token_is_never_issued_again() {
+    for end in [
+        (|scene| scene.consumed(11)) as fn(&mut Scene),
+        |scene| scene.aborted(Reason::Revoked, 11),
+        |scene| scene.aborted(Reason::Attempts, 11),
+        |scene| scene.aborted(Reason::Operator, 11),
+    ] {
+        let mut scene = Scene::settled(json!({"reissuePolicy": "WhenUnused"}));
+        end(&mut scene);
+        scene.play();
+        scene.now_ms += 100 * MINUTE_MS;
+        assert_eq!(scene.play(), ["rest"]);
+    }
+}
+
+#[test]
+fn what_the_store_refuses_stalls_and_says_why() {
+    let mut scene = Scene::new(json!({"ttlSeconds": 604_800}));
+    scene.add_finalizer();
+    let refused = |refusal| said(&scene.plan_after(RegisterOutcome::Refused(refusal)));
+    let stalled = |reason: &str| {
+        vec![
+            format!(
+                "status Pending: Ready=False/{reason}, Succeeded=False/{reason}, Usable=False/{reason}, \
+                 Stalled=True/{reason}"
+            ),
+            "event Stalled".to_owned(),
+            "remove finalizer".to_owned(),
+            "rest 60 s".to_owned(),
+        ]
+    };
+    let limit_ms = 3_600_000;
+    assert_eq!(
+        refused(Refusal::TtlTooLong { limit_ms }),
+        stalled("TtlTooLong")
+    );
+    assert_eq!(
+        refused(Refusal::UnknownKey(KeyId([1; 8]))),
+        stalled("KeyUnavailable")
+    );
+    assert_eq!(
+        refused(Refusal::KeyPurpose(KeyId([1; 8]))),
+        stalled("KeyUnavailable")
+    );
+    assert_eq!(refused(Refusal::FieldTooLong), stalled("Refused"));
+    let plan = scene.plan_after(RegisterOutcome::Refused(Refusal::TtlTooLong { limit_ms }));
+    assert!(message(&plan, "Stalled").contains("more than the 3600 seconds"));
+}
+
+#[test]
+fn a_token_whose_time_is_over_makes_the_store_look() {
+    let mut scene = Scene::settled(json!({}));
+    scene.now_ms += 60 * MINUTE_MS;
+    assert_eq!(said(&scene.plan()), ["register revision 1", "plan again"]);
+    // By the store's clock it still lives: soon again.
+    let record = Box::new(scene.record.clone().unwrap());
+    let plan = scene.plan_after(RegisterOutcome::Existing {
+        record,
+        reissue_not_before_ms: None,
+        namespace_differs: false,
+    });
+    assert_eq!(said(&plan), ["rest 5 s"]);
+}
+
+#[test]
+fn what_is_older_than_what_was_reported_is_not_reported() {
+    let mut scene = Scene::settled(json!({}));
+    scene.consumed(20);
+    scene.play();
+    let mut old = Scene::settled(json!({}));
+    old.resource = scene.resource.clone();
+    assert_eq!(said(&old.plan()), ["rest 5 s"]);
+    // The same index of a later epoch is newer.
+    old.epoch = 2;
+    assert_eq!(written(&old.plan()).phase, Some(crate::api::Phase::Issued));
+    // And a status of a later epoch than ours is newer whatever its index.
+    scene.status().store_epoch = Some(3);
+    scene.consumed(30);
+    assert_eq!(said(&scene.plan()), ["rest 5 s"]);
+}
+
+#[test]
+fn what_a_former_store_issued_is_not_issued_again() {
+    let mut scene = Scene::settled(json!({}));
+    scene.epoch = 2;
+    (scene.entry, scene.record) = (None, None);
+    let plan = scene.plan();
+    assert_eq!(
+        said(&plan),
+        [
+            "status Aborted: Ready=False/Restored, Succeeded=False/Restored, Usable=False/Restored, \
+             Stalled=True/Restored",
+            "event Aborted",
+            "remove finalizer",
+            "rest 60 s"
+        ]
+    );
+    assert!(message(&plan, "Stalled").contains("set spec.revision to 2"));
+    scene.resource.spec.revision = 2;
+    assert_eq!(said(&scene.plan()), ["register revision 2", "plan again"]);
+}
+
+#[test]
+fn a_store_that_cannot_answer_is_said_of_those_who_wait_for_it() {
+    let mut scene = Scene::new(json!({}));
+    let unavailable = |scene: &Scene| super::super::unavailable(&scene.view(), StoreError::Clock);
+    let said = unavailable(&scene).expect("something to say");
+    assert_eq!(
+        say(&said),
+        "status Pending: Ready=Unknown/StoreUnavailable, Succeeded=Unknown/StoreUnavailable, \
+         Usable=False/StoreUnavailable, Reconciling=True/StoreUnavailable"
+    );
+    scene.take(&said);
+    assert_eq!(unavailable(&scene), None);
+    assert_eq!(unavailable(&Scene::settled(json!({}))), None);
+}

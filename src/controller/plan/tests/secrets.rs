@@ -1,0 +1,172 @@
+//! Whose a Secret is and what becomes of it.
+
+use super::*;
+use crate::controller::secret::SecretSeen;
+
+fn former() -> SecretSeen {
+    SecretSeen::Former {
+        uid: "former-1".to_owned(),
+    }
+}
+
+#[test]
+fn a_vanished_secret_of_a_live_token_is_made_again() {
+    let mut scene = Scene::settled(json!({}));
+    scene.secret = SecretSeen::Absent;
+    assert_eq!(
+        scene.play(),
+        [
+            "create Secret n1-join-token",
+            "event SecretRestored",
+            "rest 560 s"
+        ]
+    );
+    scene.claimed(11);
+    scene.play();
+    scene.secret = SecretSeen::Absent;
+    assert_eq!(
+        scene.play(),
+        [
+            "create Secret n1-join-token",
+            "event SecretRestored",
+            "rest 300 s"
+        ]
+    );
+}
+
+#[test]
+fn what_a_former_resource_left_is_replaced() {
+    let mut scene = Scene::settled(json!({}));
+    scene.secret = former();
+    assert_eq!(
+        scene.play(),
+        [
+            "delete Secret n1-join-token if former-1",
+            "create Secret n1-join-token",
+            "rest 560 s"
+        ]
+    );
+}
+
+#[test]
+fn a_new_door_re_renders_the_secret() {
+    let mut scene = Scene::settled(json!({}));
+    scene.minting.delivery.urls = vec!["https://new:8443".to_owned()];
+    assert_eq!(
+        scene.play(),
+        [
+            "delete Secret n1-join-token if secret-1",
+            "create Secret n1-join-token",
+            "rest 560 s"
+        ]
+    );
+}
+
+#[test]
+fn somebody_elses_secret_stops_an_issue_before_it_is_registered() {
+    let mut scene = Scene::new(json!({}));
+    scene.secret = SecretSeen::Foreign;
+    let conflict = "status Pending: Ready=False/SecretConflict, Succeeded=False/SecretConflict, \
+                    Usable=False/SecretConflict, Stalled=True/SecretConflict";
+    assert_eq!(scene.play(), [conflict, "event Stalled", "rest 60 s"]);
+    assert_eq!(scene.play(), ["rest 60 s"]);
+    // Put in the place of ours, while the token lives: reported, not touched.
+    let mut scene = Scene::settled(json!({}));
+    scene.secret = SecretSeen::Foreign;
+    assert_eq!(
+        scene.play(),
+        [
+            &conflict.replace("Pending", "Issued"),
+            "event Stalled",
+            "rest 60 s"
+        ]
+    );
+    assert_eq!(scene.status().secret_name, None);
+    // And none of our business once the token has ended.
+    scene.consumed(11);
+    assert_eq!(
+        scene.play(),
+        [
+            "status Consumed: Ready=True/Consumed, Succeeded=True/Consumed, Usable=False/Consumed",
+            "event Admitted",
+            "remove finalizer",
+            "rest"
+        ]
+    );
+}
+
+#[test]
+fn a_kept_secret_stays_and_is_not_restored() {
+    let mut scene = Scene::settled(json!({"secretRetention": "Keep"}));
+    scene.consumed(11);
+    assert_eq!(
+        scene.play(),
+        [
+            "status Consumed: Ready=True/Consumed, Succeeded=True/Consumed, Usable=False/Consumed",
+            "event Admitted",
+            "remove finalizer",
+            "rest"
+        ]
+    );
+    assert_eq!(scene.status().secret_name.as_deref(), Some(SECRET));
+    scene.secret = SecretSeen::Absent;
+    let plan = scene.plan();
+    assert!(
+        !plan
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::CreateSecret { .. }))
+    );
+}
+
+#[test]
+fn another_name_for_the_secret_takes_the_old_one_away() {
+    let mut scene = Scene::settled(json!({}));
+    scene.resource.spec.revision = 2;
+    scene.resource.spec.secret_name = Some("moved".to_owned());
+    scene.former_secret = scene.secret.clone();
+    scene.secret = SecretSeen::Absent;
+    let mut record = scene.record.clone().unwrap();
+    record.token_id = TokenId([0xcd; 16]);
+    let plan = scene.plan_after(RegisterOutcome::Created(Box::new(record)));
+    assert_eq!(
+        said(&plan)[..2],
+        [
+            "create Secret moved",
+            "delete Secret n1-join-token if secret-1"
+        ]
+    );
+    assert_eq!(written(&plan).secret_name.as_deref(), Some("moved"));
+}
+
+#[test]
+fn a_token_of_another_key_cannot_be_rendered_but_what_is_there_stays() {
+    let mut scene = Scene::settled(json!({}));
+    let other = SigningKey::from_bytes(Purpose::Resource, KeyId([8; 8]), &[8; 32]);
+    scene.minting.key = Arc::new(other);
+    assert_eq!(scene.play(), ["rest 560 s"]);
+    scene.secret = SecretSeen::Absent;
+    let stalled = "status Issued: Ready=False/KeyUnavailable, Succeeded=False/KeyUnavailable, \
+                   Usable=False/KeyUnavailable, Stalled=True/KeyUnavailable";
+    assert_eq!(scene.play(), [stalled, "event Stalled", "rest 60 s"]);
+}
+
+#[test]
+fn secrets_are_looked_for_only_while_something_depends_on_them() {
+    let look =
+        |scene: &Scene| super::super::secrets::to_look_at(&scene.resource, &scene.standing());
+    assert_eq!(look(&Scene::new(json!({}))), (true, None));
+    let mut scene = Scene::settled(json!({}));
+    assert_eq!(look(&scene), (true, None));
+    scene.consumed(11);
+    assert_eq!(look(&scene), (true, None));
+    scene.play();
+    assert_eq!(look(&scene), (false, None));
+    // A re-created resource does not know what the former one left.
+    scene.resource.status = None;
+    assert_eq!(look(&scene), (true, None));
+
+    let mut scene = Scene::settled(json!({}));
+    scene.resource.spec.secret_name = Some("moved".to_owned());
+    assert_eq!(look(&scene), (true, Some(SECRET.to_owned())));
+}

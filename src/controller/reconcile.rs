@@ -1,0 +1,248 @@
+//! One reconciliation: look, plan, do, until there is nothing left to do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::controller::Action;
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
+
+use crate::api::JoinToken;
+use crate::clock::Clock;
+use crate::lifecycle::outcome::RegisterOutcome;
+use crate::store::{Health, TokenStore};
+use crate::telemetry::metrics::{ControllerMetrics, Reconciled};
+use crate::token::TokenId;
+
+use super::config::{ControllerConfig, Minting};
+use super::effect::{Effected, Effects};
+use super::error::Error;
+use super::execute::{resources, secrets};
+use super::frozen;
+use super::plan::{Then, plan, secrets_to_look_at, unavailable};
+use super::secret::SecretSeen;
+use super::standing::{InForce, Standing};
+use super::view::{StoreFacts, View, has_finalizer, issuance_of};
+
+/// How many looks one reconciliation takes before it lets others go first.
+const MAX_LOOKS: usize = 5;
+/// How many plans may follow one look: a revocation, a registration, and what follows from them.
+const MAX_PLANS: usize = 4;
+
+/// What reconciliations need.
+pub(super) struct Reconciler {
+    pub client: Client,
+    pub store: Arc<dyn TokenStore>,
+    pub health: watch::Receiver<Health>,
+    pub effects: Arc<dyn Effects>,
+    pub clock: Arc<dyn Clock>,
+    pub config: ControllerConfig,
+    pub minting: Minting,
+    pub metrics: ControllerMetrics,
+}
+
+/// What became of one look.
+enum Looked {
+    /// All is as it should be; look again after so many milliseconds.
+    Settled(Option<u64>),
+    Outdated,
+    /// The resource is not there any more.
+    Gone,
+}
+
+/// How much a copy of a resource is to be trusted.
+///
+/// The watch's may be older than what this very controller has written, and a proposal, unlike a write
+/// to the API server, carries no version by which it would be refused: acting on the `revoked` of an
+/// old revision would end the token of the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Watched,
+    /// Read from the API server, or its answer to a write that carried the copy's version.
+    Read,
+}
+
+impl Reconciler {
+    /// Brings the resource in line with the store.
+    pub async fn reconcile(&self, resource: &JoinToken) -> Result<Action, Error> {
+        if !self.health.borrow().is_leader {
+            return Ok(Action::await_change());
+        }
+        let start = Instant::now();
+        let settled = self.settle(resource).await;
+        let took = start.elapsed();
+        match settled {
+            Ok(look_again) => {
+                self.metrics.reconciled(Reconciled::Done, took);
+                Ok(look_again.map_or_else(Action::await_change, Action::requeue))
+            }
+            Err(Error::Unsettled) => {
+                self.metrics.reconciled(Reconciled::Again, took);
+                Err(Error::Unsettled)
+            }
+            Err(error) => {
+                self.metrics.reconciled(Reconciled::Failed, took);
+                self.metrics.failed(error.category());
+                Err(error)
+            }
+        }
+    }
+
+    async fn settle(&self, resource: &JoinToken) -> Result<Option<Duration>, Error> {
+        // The first look is at the watch's copy; the others are at the API server's own.
+        let mut looked = self.look_and_act(resource.clone(), Source::Watched).await?;
+        for _ in 1..MAX_LOOKS {
+            match looked {
+                Looked::Settled(look_again_ms) => {
+                    return Ok(look_again_ms.map(Duration::from_millis));
+                }
+                Looked::Gone => return Ok(None),
+                Looked::Outdated => {
+                    let api = resources(&self.client, resource);
+                    let name = resource.name_any();
+                    looked = match api.get_opt(&name).await.map_err(Error::ReadResource)? {
+                        Some(resource) => self.look_and_act(resource, Source::Read).await?,
+                        None => Looked::Gone,
+                    };
+                }
+            }
+        }
+        Err(Error::Unsettled)
+    }
+
+    async fn look_and_act(&self, resource: JoinToken, mut source: Source) -> Result<Looked, Error> {
+        let Some(mut view) = self.look(resource).await? else {
+            return Ok(Looked::Gone);
+        };
+        for _ in 0..MAX_PLANS {
+            let plan = plan(&view);
+            for effect in &plan.effects {
+                if source == Source::Watched && effect.is_proposal() {
+                    return Ok(Looked::Outdated);
+                }
+                self.metrics.effected(effect.name());
+                tracing::debug!(effect = effect.name(), "doing");
+                match self.effects.perform(&view.resource, effect).await {
+                    Ok(Effected::Outdated) => return Ok(Looked::Outdated),
+                    Ok(effected) => {
+                        if matches!(effected, Effected::Resource(_)) {
+                            source = Source::Read;
+                        }
+                        self.take(&mut view, effected);
+                    }
+                    Err(Error::Store(error)) => {
+                        if let Some(said) = unavailable(&view, error) {
+                            self.effects.perform(&view.resource, &said).await?;
+                        }
+                        return Err(error.into());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Then::Rest(look_again_ms) = plan.then {
+                return Ok(Looked::Settled(look_again_ms));
+            }
+        }
+        Err(Error::Unsettled)
+    }
+
+    /// Looks at everything around a resource; `None` if its namespace has gone.
+    async fn look(&self, resource: JoinToken) -> Result<Option<View<'_>>, Error> {
+        let founded = self.store.founded().ok_or(Error::NotFounded)?;
+        if resource.metadata.deletion_timestamp.is_some() && has_finalizer(&resource) {
+            // What is read next decides that nothing is left to abort: it must not be old.
+            self.store.barrier().await?;
+        }
+        let namespace = resource.namespace().unwrap_or_default();
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let namespace = namespaces
+            .get_opt(&namespace)
+            .await
+            .map_err(Error::ReadNamespace)?;
+        let Some(namespace_uid) = namespace.and_then(|namespace| namespace.metadata.uid) else {
+            return Ok(None);
+        };
+        let standing = self.standing(&resource, &namespace_uid);
+        let (by_spec, former) = secrets_to_look_at(&resource, &standing);
+        let secret = match by_spec {
+            true => self.secret(&resource, &resource.secret_name()).await?,
+            false => SecretSeen::NotLookedAt,
+        };
+        let former_secret = match former {
+            Some(name) => self.secret(&resource, &name).await?,
+            None => SecretSeen::NotLookedAt,
+        };
+        Ok(Some(View {
+            config: &self.config,
+            minting: &self.minting,
+            store: StoreFacts {
+                audience: founded.store_id.audience(),
+                epoch: founded.epoch,
+                reissue_interval_ms: self.store.settings().reissue_interval_ms,
+            },
+            now_ms: self.clock.now_ms(),
+            fresh_token_id: TokenId::random()?,
+            namespace_uid,
+            resource,
+            standing,
+            secret,
+            former_secret,
+            registered: false,
+            created: false,
+        }))
+    }
+
+    fn standing(&self, resource: &JoinToken, namespace_uid: &str) -> Standing {
+        let entry = self.store.issuance(&issuance_of(resource));
+        let in_force = entry.as_ref().map(|entry| {
+            let record = self.store.record(&entry.token_id);
+            InForce::of_entry(entry, record, namespace_uid)
+        });
+        Standing::of_entry(
+            in_force,
+            entry.map(|entry| entry.spec_hash),
+            resource.spec.revision,
+            frozen::spec_hash(resource),
+        )
+    }
+
+    async fn secret(&self, resource: &JoinToken, name: &str) -> Result<SecretSeen, Error> {
+        let secret = secrets(&self.client, resource)
+            .get_opt(name)
+            .await
+            .map_err(|source| Error::ReadSecret {
+                name: name.to_owned(),
+                source,
+            })?;
+        Ok(SecretSeen::of(secret.as_ref(), resource))
+    }
+
+    /// Takes what an effect came to into the view.
+    fn take(&self, view: &mut View<'_>, effected: Effected) {
+        match effected {
+            Effected::Done | Effected::Outdated => {}
+            Effected::Resource(resource) => view.resource = *resource,
+            Effected::Registered(outcome) => {
+                view.registered = true;
+                view.created = matches!(outcome, RegisterOutcome::Created(_));
+                view.standing = view.standing.clone().of_outcome(
+                    outcome,
+                    &view.namespace_uid,
+                    view.resource.spec.revision,
+                    |token_id| self.store.record(token_id),
+                );
+            }
+            Effected::Ended(record) => {
+                let in_force = view.standing.in_force.take();
+                view.standing.in_force = match (in_force, record) {
+                    (Some(in_force), Some(record)) => Some(in_force.with_record(*record)),
+                    (in_force, _) => in_force,
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

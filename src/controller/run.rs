@@ -1,0 +1,243 @@
+//! Watches the resources and reconciles whatever is woken.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::{self, Either};
+use futures::{FutureExt, StreamExt};
+use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use tracing::Instrument;
+
+use crate::api::{JoinToken, Phase};
+use crate::clock::Clock;
+use crate::lifecycle::Issuance;
+use crate::store::TokenStore;
+use crate::telemetry::metrics::ControllerMetrics;
+
+use super::config::{ControllerConfig, Minting};
+use super::effect::Effects;
+use super::error::Error;
+use super::execute::RealEffects;
+use super::reconcile::Reconciler;
+use super::view::issuance_of;
+use super::wake::Waker;
+
+/// How many resources are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+/// The first and the longest wait after a failure; it doubles with each.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How long what is being done may take to be finished, once the controller is told to stop.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// The controller, ready to run.
+pub struct Operator {
+    client: Client,
+    store: Arc<dyn TokenStore>,
+    config: ControllerConfig,
+    minting: Minting,
+    clock: Arc<dyn Clock>,
+    metrics: ControllerMetrics,
+    effects: Arc<dyn Effects>,
+}
+
+impl Operator {
+    /// A controller that works on this API server and this store.
+    pub fn new(
+        client: Client,
+        store: Arc<dyn TokenStore>,
+        config: ControllerConfig,
+        minting: Minting,
+        clock: Arc<dyn Clock>,
+        metrics: ControllerMetrics,
+    ) -> Self {
+        let real = RealEffects::new(client.clone(), store.clone(), config.instance.clone());
+        Self {
+            client,
+            store,
+            config,
+            minting,
+            clock,
+            metrics,
+            effects: Arc::new(real),
+        }
+    }
+
+    /// Puts something between the plans and their effects, which sees each before it is done.
+    #[must_use]
+    pub fn with_effects(self, around: impl FnOnce(Arc<dyn Effects>) -> Arc<dyn Effects>) -> Self {
+        let effects = around(self.effects);
+        Self { effects, ..self }
+    }
+
+    /// Watches and reconciles until `shutdown` is over; then what is being done is finished.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = shutdown.boxed().shared();
+        let changes = self.store.changes();
+        let health = self.store.health();
+        let metrics = self.metrics.clone();
+        let reconciler = Arc::new(Reconciler {
+            client: self.client.clone(),
+            store: self.store,
+            health: health.clone(),
+            effects: self.effects,
+            clock: self.clock,
+            minting: self.minting,
+            metrics: self.metrics,
+            config: self.config.clone(),
+        });
+        let mut waker = Waker::default();
+        let mut watches = Vec::new();
+        for (api, namespace) in scopes(&self.client, &self.config.namespaces) {
+            let wakes = waker.add(namespace);
+            let shutdown = shutdown.clone();
+            let context = Arc::new(Context {
+                reconciler: reconciler.clone(),
+                failures: Mutex::default(),
+            });
+            let ended = context.clone();
+            let controller = Controller::new(api, watcher::Config::default());
+            let listed = controller.store();
+            let watched = listed.clone();
+            metrics.count_phases_by(move || phases(&watched));
+            let stream = controller
+                .with_config(controller::Config::default().concurrency(CONCURRENCY))
+                .reconcile_on(wakes.one)
+                .reconcile_all_on(wakes.all)
+                .graceful_shutdown_on(shutdown.clone())
+                .run(reconcile, retry, context);
+            let work = stream.for_each(move |result| {
+                report(&ended, result);
+                future::ready(())
+            });
+            watches.push(async move {
+                let end = pin!(end_of_patience(shutdown, listed));
+                future::select(pin!(work), end).await;
+            });
+        }
+        let watches = pin!(future::join_all(watches));
+        let waker = pin!(waker.run(changes, health));
+        if let Either::Right((_, watches)) = future::select(watches, waker).await {
+            // The store has gone first: nothing wakes any more, what runs is finished.
+            watches.await;
+        }
+    }
+}
+
+/// When a watch is given up that should have ended by itself.
+///
+/// Before the first list is there nothing is being reconciled, and kube's graceful stop would wait for
+/// that list, which never comes while the API server cannot be reached.
+async fn end_of_patience(shutdown: impl Future<Output = ()>, listed: Store<JoinToken>) {
+    shutdown.await;
+    if listed.wait_until_ready().now_or_never().is_some() {
+        tokio::time::sleep(GRACE).await;
+        tracing::warn!(
+            "reconciliations that do not end are given up; the next start goes on from there"
+        );
+    }
+}
+
+/// How many resources are in each phase.
+fn phases(watched: &Store<JoinToken>) -> BTreeMap<&'static str, i64> {
+    let mut phases = BTreeMap::new();
+    for resource in watched.state() {
+        let phase = resource.status.as_ref().and_then(|status| status.phase);
+        *phases
+            .entry(phase.unwrap_or(Phase::Pending).as_str())
+            .or_insert(0) += 1;
+    }
+    phases
+}
+
+/// One watch for all namespaces, or one for each of those named.
+fn scopes(client: &Client, namespaces: &[String]) -> Vec<(Api<JoinToken>, Option<String>)> {
+    if namespaces.is_empty() {
+        return vec![(Api::all(client.clone()), None)];
+    }
+    namespaces
+        .iter()
+        .map(|namespace| {
+            let api = Api::namespaced(client.clone(), namespace);
+            (api, Some(namespace.clone()))
+        })
+        .collect()
+}
+
+struct Context {
+    reconciler: Arc<Reconciler>,
+    /// How often in a row each resource has failed.
+    failures: Mutex<HashMap<Issuance, u32>>,
+}
+
+impl Context {
+    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<Issuance, u32>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn reconcile(resource: Arc<JoinToken>, context: Arc<Context>) -> Result<Action, Error> {
+    let status = resource.status.as_ref();
+    let span = tracing::info_span!(
+        "reconcile",
+        namespace = resource.metadata.namespace,
+        name = resource.metadata.name,
+        token_id = status.and_then(|status| status.token_id.as_deref()),
+    );
+    let action = context
+        .reconciler
+        .reconcile(&resource)
+        .instrument(span)
+        .await?;
+    context.failures().remove(&issuance_of(&resource));
+    Ok(action)
+}
+
+/// Twice as long after each failure in a row, with a part that differs between resources, so that
+/// those that failed together are not all tried again together.
+fn retry(resource: Arc<JoinToken>, error: &Error, context: Arc<Context>) -> Action {
+    let mut failures = context.failures();
+    let count = failures.entry(issuance_of(&resource)).or_default();
+    let wait = (FIRST_RETRY * (1 << (*count).min(8))).min(LONGEST_RETRY);
+    *count += 1;
+    let uid = resource.uid().unwrap_or_default();
+    let spread = f64::from(crc32fast::hash(uid.as_bytes())) / f64::from(u32::MAX);
+    tracing::warn!(
+        namespace = resource.metadata.namespace,
+        name = resource.metadata.name,
+        category = error.category(),
+        failures = *count,
+        %error,
+        "a resource could not be reconciled; it is tried again"
+    );
+    Action::requeue(wait.mul_f64(1.0 + spread / 4.0))
+}
+
+type Reconciled = Result<(ObjectRef<JoinToken>, Action), controller::Error<Error, watcher::Error>>;
+
+/// Failures of reconciliations have been reported by [`retry`].
+fn report(context: &Context, result: Reconciled) {
+    match result {
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+        // A wake or a retry for a resource that has been deleted, or is not there yet.
+        Err(controller::Error::ObjectNotFound(resource)) => {
+            context.failures().remove(&Issuance {
+                namespace: resource.namespace.clone().unwrap_or_default(),
+                name: resource.name.clone(),
+            });
+            tracing::trace!(%resource, "woken for a resource that is not there");
+        }
+        Err(controller::Error::QueueError(error)) => {
+            tracing::warn!(%error, "the watch on JoinTokens failed; it is tried again");
+        }
+        Err(controller::Error::RunnerError(error)) => {
+            tracing::error!(%error, "the controller's queue failed");
+        }
+    }
+}

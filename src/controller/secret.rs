@@ -1,0 +1,187 @@
+//! The Secret that hands a token over: what is in it, and whose a Secret is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Resource, ResourceExt};
+
+use crate::api::JoinToken;
+use crate::token::{Audience, Claims, JoinTokenString, MintError, Purpose, TokenId, mint};
+
+use super::config::Minting;
+
+/// The type of our Secrets.
+const TYPE: &str = "jointoken.io/join-token";
+/// Names the token that is in the Secret, for those who may not read it.
+const TOKEN_ID: &str = "jointoken.io/token-id";
+/// Marks what the operator made; nothing is taken over from the resource's own labels, which may
+/// tell other controllers to copy or to delete what carries them.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "jointoken");
+
+/// Which claims a token makes, apart from what every token of the store has in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Minted<'a> {
+    pub token_id: TokenId,
+    pub node_name: &'a str,
+    pub issued_at_ms: u64,
+    pub expires_at_ms: u64,
+}
+
+/// What a token's Secret holds. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretContent {
+    token_id: TokenId,
+    data: BTreeMap<String, Vec<u8>>,
+}
+
+impl SecretContent {
+    /// Renders the token and what goes with it: the same bytes each time.
+    pub(super) fn render(
+        minting: &Minting,
+        audience: Audience,
+        minted: Minted<'_>,
+    ) -> Result<Self, MintError> {
+        let claims = Claims {
+            purpose: Purpose::Resource,
+            key_id: minting.key.id(),
+            audience,
+            token_id: minted.token_id,
+            node_name: minted.node_name.to_owned(),
+            issued_at_ms: minted.issued_at_ms,
+            expires_at_ms: minted.expires_at_ms,
+        };
+        let token: JoinTokenString = mint(&minting.key, &claims, &minting.delivery)?;
+        let url = minting.delivery.urls.first().cloned().unwrap_or_default();
+        let data = [
+            ("token", token.expose().as_bytes().to_vec()),
+            ("ca.crt", minting.door_ca_pem.clone().into_bytes()),
+            ("url", url.into_bytes()),
+            ("join-command", JOIN_COMMAND.as_bytes().to_vec()),
+        ];
+        Ok(Self {
+            token_id: minted.token_id,
+            data: data.map(|(key, value)| (key.to_owned(), value)).into(),
+        })
+    }
+
+    /// The Secret that carries this for the resource; `None` for a resource that no API server has seen.
+    pub(super) fn secret(&self, resource: &JoinToken, name: &str) -> Option<Secret> {
+        let data = self
+            .data
+            .iter()
+            .map(|(key, value)| (key.clone(), ByteString(value.clone())));
+        let label = (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
+        Some(Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: resource.namespace(),
+                owner_references: Some(vec![resource.controller_owner_ref(&())?]),
+                annotations: Some([(TOKEN_ID.to_owned(), self.token_id.to_string())].into()),
+                labels: Some([label].into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(TYPE.to_owned()),
+            immutable: Some(true),
+            data: Some(data.collect()),
+            ..Secret::default()
+        })
+    }
+}
+
+impl fmt::Debug for SecretContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretContent")
+            .field("token_id", &self.token_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the token from a file: an argument would be seen by everybody on the machine.
+const JOIN_COMMAND: &str = "jointoken join --token-file ./token --out ./bundle\n";
+
+/// What stands where a token's Secret is to be.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSeen {
+    /// Nobody looked, since nothing depends on it.
+    NotLookedAt,
+    Absent,
+    /// The operator made it for this resource.
+    Ours {
+        uid: String,
+        holds: Holding,
+    },
+    /// The operator made it for a former resource of this name: the garbage collector will take it.
+    Former {
+        uid: String,
+    },
+    /// Somebody else's: never touched.
+    Foreign,
+}
+
+/// What one of our Secrets holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Holding {
+    token_id: Option<String>,
+    data: BTreeMap<String, Vec<u8>>,
+}
+
+impl Holding {
+    /// It holds exactly this.
+    pub fn is(&self, content: &SecretContent) -> bool {
+        self.data == content.data && self.is_of(content.token_id)
+    }
+
+    /// It holds this token, perhaps with other URLs.
+    pub fn is_of(&self, token_id: TokenId) -> bool {
+        self.token_id.as_deref() == Some(&token_id.to_string())
+    }
+}
+
+impl SecretSeen {
+    /// Tells whose this Secret is, as seen from the resource.
+    pub(super) fn of(secret: Option<&Secret>, resource: &JoinToken) -> Self {
+        let Some(secret) = secret else {
+            return Self::Absent;
+        };
+        let uid = secret.uid().unwrap_or_default();
+        let api_version = JoinToken::api_version(&());
+        let group = api_version.split('/').next().unwrap_or_default();
+        let owner = secret.owner_references().iter().find(|owner| {
+            owner.controller == Some(true)
+                && owner.api_version.split('/').next() == Some(group)
+                && owner.kind == JoinToken::kind(&())
+                && Some(&owner.name) == resource.meta().name.as_ref()
+        });
+        match owner {
+            Some(owner) if Some(&owner.uid) == resource.meta().uid.as_ref() => Self::Ours {
+                uid,
+                holds: Holding {
+                    token_id: secret.annotations().get(TOKEN_ID).cloned(),
+                    data: secret
+                        .data
+                        .iter()
+                        .flatten()
+                        .map(|(key, value)| (key.clone(), value.0.clone()))
+                        .collect(),
+                },
+            },
+            Some(_) => Self::Former { uid },
+            None => Self::Foreign,
+        }
+    }
+}
+
+impl fmt::Debug for SecretSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLookedAt => f.write_str("NotLookedAt"),
+            Self::Absent => f.write_str("Absent"),
+            Self::Ours { uid, .. } => write!(f, "Ours({uid})"),
+            Self::Former { uid } => write!(f, "Former({uid})"),
+            Self::Foreign => f.write_str("Foreign"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! All that a plan rests on.
+
+use kube::ResourceExt;
+
+use crate::api::{JoinToken, JoinTokenStatus};
+use crate::lifecycle::Issuance;
+use crate::token::{Audience, TokenId};
+
+use super::config::{ControllerConfig, Minting};
+use super::secret::SecretSeen;
+use super::standing::Standing;
+
+/// Keeps a deleted resource until the abort of its live token is committed.
+pub const FINALIZER: &str = "jointoken.io/abort-on-delete";
+
+/// One look at a resource and at everything around it.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    pub config: &'a ControllerConfig,
+    pub minting: &'a Minting,
+    pub store: StoreFacts,
+    pub now_ms: u64,
+    /// Drawn at random, for a token that may be registered.
+    pub fresh_token_id: TokenId,
+    pub namespace_uid: String,
+    pub resource: JoinToken,
+    pub standing: Standing,
+    /// What stands under the name that the spec gives to the Secret.
+    pub secret: SecretSeen,
+    /// What stands under the name that the status gives, if that is another.
+    pub former_secret: SecretSeen,
+    /// The store has answered a registration since the resource was looked at.
+    pub registered: bool,
+    /// That made the issuance in force: nothing is being adopted.
+    pub created: bool,
+}
+
+/// What is the same for all resources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreFacts {
+    pub audience: Audience,
+    pub epoch: u64,
+    pub reissue_interval_ms: u64,
+}
+
+impl View<'_> {
+    /// The status as it is now.
+    pub fn status(&self) -> JoinTokenStatus {
+        self.resource.status.clone().unwrap_or_default()
+    }
+
+    pub fn has_finalizer(&self) -> bool {
+        has_finalizer(&self.resource)
+    }
+}
+
+/// The resource carries our finalizer.
+pub fn has_finalizer(resource: &JoinToken) -> bool {
+    resource.finalizers().iter().any(|name| name == FINALIZER)
+}
+
+/// The store's name for the resource.
+pub fn issuance_of(resource: &JoinToken) -> Issuance {
+    Issuance {
+        namespace: resource.namespace().unwrap_or_default(),
+        name: resource.name_any(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Who wakes the controller: the store's feed of changes, and taking leadership.
+//!
+//! The feed is a hint. When it overflows, and whenever this replica starts to lead, every resource
+//! is looked at again.
+
+use std::sync::Arc;
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+
+use crate::api::JoinToken;
+use crate::lifecycle::Issuance;
+use crate::store::{Change, Health};
+
+/// What one watch is woken by.
+pub(super) struct Wakes {
+    pub one: UnboundedReceiver<ObjectRef<JoinToken>>,
+    pub all: UnboundedReceiver<()>,
+}
+
+/// One watch: the namespace it is limited to, if any.
+struct Sleeper {
+    namespace: Option<String>,
+    one: UnboundedSender<ObjectRef<JoinToken>>,
+    all: UnboundedSender<()>,
+}
+
+/// Hands wakes on to the watches.
+#[derive(Default)]
+pub(super) struct Waker(Vec<Sleeper>);
+
+impl Waker {
+    /// Adds a watch of one namespace, or of all.
+    pub fn add(&mut self, namespace: Option<String>) -> Wakes {
+        let (one, one_receiver) = unbounded();
+        let (all, all_receiver) = unbounded();
+        self.0.push(Sleeper {
+            namespace,
+            one,
+            all,
+        });
+        Wakes {
+            one: one_receiver,
+            all: all_receiver,
+        }
+    }
+
+    /// Wakes until the store has gone.
+    pub async fn run(
+        self,
+        mut changes: broadcast::Receiver<Arc<Change>>,
+        mut health: watch::Receiver<Health>,
+    ) {
+        let mut led = health.borrow_and_update().is_leader;
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(change) => {
+                        for issuance in change.transitions.iter().filter_map(|t| t.issuance.as_ref()) {
+                            self.wake(issuance);
+                        }
+                    }
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::debug!(missed, "the feed of changes overflowed: looking at every resource");
+                        self.wake_all();
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                changed = health.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let leads = health.borrow_and_update().is_leader;
+                    if leads && !led {
+                        tracing::info!("this replica leads: looking at every resource");
+                        self.wake_all();
+                    }
+                    led = leads;
+                }
+            }
+        }
+    }
+
+    fn wake(&self, issuance: &Issuance) {
+        let sleepers = self.0.iter().filter(|sleeper| {
+            sleeper
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == issuance.namespace)
+        });
+        for sleeper in sleepers {
+            let resource = ObjectRef::new(&issuance.name).within(&issuance.namespace);
+            // A watch that has ended needs no waking.
+            let _ = sleeper.one.unbounded_send(resource);
+        }
+    }
+
+    fn wake_all(&self) {
+        for sleeper in &self.0 {
+            let _ = sleeper.all.unbounded_send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::outcome::Cause;
+    use crate::lifecycle::{Phase, Transition};
+    use crate::token::TokenId;
+
+    fn change(namespace: &str) -> Arc<Change> {
+        Arc::new(Change {
+            index: 1,
+            now_ms: 1,
+            transitions: vec![Transition {
+                token_id: TokenId([1; 16]),
+                issuance: Some(Issuance {
+                    namespace: namespace.to_owned(),
+                    name: "n1".to_owned(),
+                }),
+                from: Some(Phase::Issued),
+                to: Some(Phase::InFlight),
+                cause: Cause::Claimed,
+            }],
+        })
+    }
+
+    /// What a watch of this namespace was woken by, once everybody has gone.
+    fn woken(mut wakes: Wakes) -> (Vec<String>, usize) {
+        let mut one = Vec::new();
+        while let Ok(resource) = wakes.one.try_recv() {
+            one.push(format!("{}/{}", resource.namespace.unwrap(), resource.name));
+        }
+        let mut all = 0;
+        while wakes.all.try_recv().is_ok() {
+            all += 1;
+        }
+        (one, all)
+    }
+
+    #[tokio::test]
+    async fn a_change_wakes_the_watches_of_its_namespace() {
+        let mut waker = Waker::default();
+        let (edge, db, all) = (
+            waker.add(Some("edge".to_owned())),
+            waker.add(Some("db".to_owned())),
+            waker.add(None),
+        );
+        let (feed, changes) = broadcast::channel(8);
+        let (_health, health) = watch::channel(Health::default());
+        feed.send(change("edge")).unwrap();
+        drop(feed);
+        waker.run(changes, health).await;
+        assert_eq!(woken(edge), (vec!["edge/n1".to_owned()], 0));
+        assert_eq!(woken(db), (vec![], 0));
+        assert_eq!(woken(all), (vec!["edge/n1".to_owned()], 0));
+    }
+
+    #[tokio::test]
+    async fn an_overflow_wakes_everybody() {
+        let mut waker = Waker::default();
+        let edge = waker.add(Some("edge".to_owned()));
+        let (feed, changes) = broadcast::channel(1);
+        let (_health, health) = watch::channel(Health::default());
+        for _ in 0..3 {
+            feed.send(change("other")).unwrap();
+        }
+        drop(feed);
+        waker.run(changes, health).await;
+        assert_eq!(woken(edge), (vec![], 1));
+    }
+}

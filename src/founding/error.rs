@@ -1,0 +1,164 @@
+//! Why a store is not founded or not opened, and what to do about it.
+
+use std::path::PathBuf;
+
+use super::item::ItemName;
+use super::material::ContentError;
+use super::vault::{Founding, VaultError};
+use crate::pki::PkiError;
+use crate::store::{OpenError, StoreError};
+use crate::token::{Fingerprint, KeyId, RandomError, StoreId};
+
+/// Why a store is not founded or not opened. Nothing was made anew in the place of anything.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundingError {
+    /// An empty data folder beside the mark of a founding.
+    #[error(
+        "{place} says that store {} was founded, but this replica's data folder is empty: bring its volume or a backup of it back. \
+         Only if the store is lost for good, remove {place} and the keys that belong to it, and start again: that founds a new store, in which no token of the old one is valid",
+        .founding.store_id
+    )]
+    EmptyFolder {
+        /// Where the founding object is.
+        place: String,
+        /// What it says.
+        founding: Founding,
+    },
+    /// The founding object names another founding than the data folder.
+    #[error(
+        "{place} names store {} in epoch {}, but the data folder belongs to store {} in epoch {}: this replica is in the wrong place, or has the wrong volume",
+        .found.store_id, .found.epoch, .ours.store_id, .ours.epoch
+    )]
+    OtherFounding {
+        /// Where the founding object is.
+        place: String,
+        /// What it says.
+        found: Founding,
+        /// What the data folder says.
+        ours: Founding,
+    },
+    /// The founding object has vanished.
+    #[error(
+        "{place} is missing: it was made when the store was founded. Restore it from the backup (store id {}, epoch {})",
+        .ours.store_id, .ours.epoch
+    )]
+    ObjectMissing {
+        /// Where it should be.
+        place: String,
+        /// What it should say.
+        ours: Founding,
+    },
+    /// While founding: there is an item of another store already.
+    #[error(
+        "{place} already holds the {item} of another store, {found}: found this store elsewhere, or remove it if that store is gone for good"
+    )]
+    Taken {
+        /// Which item.
+        item: ItemName,
+        /// Where it is.
+        place: String,
+        /// The store that it was made for.
+        found: StoreId,
+    },
+    /// After founding: an item has vanished.
+    #[error(
+        "the {item} is missing ({place}): it was made when store {store_id} was founded and is not made anew. Restore it from the backup"
+    )]
+    Missing {
+        /// Which item.
+        item: ItemName,
+        /// Where it should be.
+        place: String,
+        /// This store.
+        store_id: StoreId,
+    },
+    /// After founding: another store's item lies in the place of this one's.
+    #[error(
+        "the {item} in {place} is of store {found}, and this is store {expected}: restore the right one from the backup"
+    )]
+    OfOtherStore {
+        /// Which item.
+        item: ItemName,
+        /// Where it is.
+        place: String,
+        /// The store that it was made for.
+        found: StoreId,
+        /// This store.
+        expected: StoreId,
+    },
+    /// After founding: the item is not the one that the store recorded.
+    #[error(
+        "the {item} in {place} is not the one that the store was founded with (fingerprint {found}, recorded is {expected}): restore that one from the backup"
+    )]
+    Replaced {
+        /// Which item.
+        item: ItemName,
+        /// Where it is.
+        place: String,
+        /// What the store recorded.
+        expected: Fingerprint,
+        /// What is there.
+        found: Fingerprint,
+    },
+    /// An item that cannot be used.
+    #[error("the {item} in {place} cannot be used: {source}")]
+    Damaged {
+        /// Which item.
+        item: ItemName,
+        /// Where it is.
+        place: String,
+        /// What is wrong with it.
+        source: ContentError,
+    },
+    /// Another trust domain is configured than the one founded for.
+    #[error(
+        "the store was founded for the trust domain {founded:?}, and {configured:?} is configured: set it back, it is fixed for the life of a store"
+    )]
+    TrustDomain {
+        /// As founded.
+        founded: String,
+        /// As configured.
+        configured: String,
+    },
+    /// The folder says that the store was founded; the store does not.
+    #[error(
+        "the data folder belongs to store {0}, but the log in it does not begin with that store's founding: restore the folder from a backup"
+    )]
+    NoRecord(StoreId),
+    /// The store records another key under this name, or will not have it.
+    #[error(
+        "the store does not accept the signing key {0}: restore the keys from the same backup as the data folder"
+    )]
+    Key(KeyId),
+    /// A vault, the founding object or the identity could not be read or written.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The folder says that the store was founded, and the store is not in it.
+    #[error(
+        "the data folder belongs to store {store_id}, but that store is not in {} any more, and none is made anew: bring the replica's volume or a backup of it back",
+        .path.display()
+    )]
+    StoreMissing {
+        /// This store.
+        store_id: StoreId,
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store did not take the founding.
+    #[error("the founding could not be recorded: {0}")]
+    Store(#[from] StoreError),
+    /// A CA could not be made.
+    #[error("the {item} could not be made: {source}")]
+    Authority {
+        /// Which item.
+        item: ItemName,
+        /// Why.
+        source: PkiError,
+    },
+    /// No random numbers.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}

@@ -1,0 +1,336 @@
+//! Founding a store, and opening one that was founded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::data_folder::{DataFolder, IfAbsent};
+use super::error::FoundingError;
+use super::identity::{Identity, Stage};
+use super::item::{Item, ItemName};
+use super::material::{MakeError, Material, Piece};
+use super::vault::{Creation, FoundingObject, Vault};
+use crate::clock::Clock;
+use crate::lifecycle::command::{AdoptKey, Founded};
+use crate::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome};
+use crate::pki::TrustDomain;
+use crate::store::{OpenError, StoreError, TokenStore, submit};
+use crate::token::SigningKey;
+
+/// How long a lone replica gets to become its own leader.
+const LEADER_PATIENCE: Duration = Duration::from_secs(30);
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// Where a store is founded or opened.
+pub struct Site<'a> {
+    /// The replica's own folder.
+    pub data: &'a dyn DataFolder,
+    /// Where the keys are.
+    pub vault: &'a dyn Vault,
+    /// The mark for the whole cluster; `None` outside Kubernetes.
+    pub object: Option<&'a dyn FoundingObject>,
+    /// The configured trust domain.
+    pub trust_domain: &'a TrustDomain,
+    /// For the dates of the CAs.
+    pub clock: &'a dyn Clock,
+}
+
+/// A store that is open, with everything that signs for it.
+pub struct Opened {
+    /// Whose folder it is; its stage is [`Stage::Founded`].
+    pub identity: Identity,
+    /// The store.
+    pub store: Arc<dyn TokenStore>,
+    /// The keys, each checked against what the store recorded.
+    pub material: Material,
+    /// This call has founded it, or ended its founding.
+    pub founded_now: bool,
+}
+
+/// Opens the store of this folder; if the folder is empty and nobody else founded, founds it.
+///
+/// Founding can be stopped after any step and goes on from there when it is called again: the
+/// identity is drawn and kept first, each item is created once and adopted if it is there, and
+/// the commands to the store may be repeated. Once all items are there, none is made any more.
+///
+/// # Errors
+/// [`FoundingError`] names the item and what to do.
+pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
+    let mut identity = match site.data.identity()? {
+        Some(identity) => identity,
+        None => site.settle().await?,
+    };
+    if identity.trust_domain != *site.trust_domain {
+        return Err(FoundingError::TrustDomain {
+            founded: identity.trust_domain.to_string(),
+            configured: site.trust_domain.to_string(),
+        });
+    }
+    let founded_now = identity.stage != Stage::Founded;
+    if identity.stage == Stage::Items {
+        site.make_items(&identity).await?;
+        site.advance(&mut identity, Stage::Store)?;
+    }
+    site.check_object(&identity).await?;
+    let pieces = site.load_items(&identity).await?;
+    let if_absent = match identity.stage {
+        Stage::Founded => IfAbsent::Refuse,
+        Stage::Items | Stage::Store => IfAbsent::Make,
+    };
+    let opened = site.data.open_store(&identity, if_absent).await;
+    let store = opened.map_err(|error| match error {
+        OpenError::NotFounded { path } if identity.stage == Stage::Founded => {
+            FoundingError::StoreMissing {
+                store_id: identity.store_id,
+                path,
+            }
+        }
+        error => error.into(),
+    })?;
+    if founded_now {
+        commit(&*store, &founded(&identity, &pieces)).await?;
+    } else {
+        patiently(|| store.barrier()).await?;
+    }
+    site.check_record(&*store, &identity, &pieces)?;
+    let material = Material::of(pieces).ok_or(FoundingError::NoRecord(identity.store_id))?;
+    adopt(&*store, &material.resource_key).await?;
+    if founded_now {
+        site.advance(&mut identity, Stage::Founded)?;
+    }
+    Ok(Opened {
+        identity,
+        store,
+        material,
+        founded_now,
+    })
+}
+
+impl Site<'_> {
+    /// Gives an empty folder its identity, unless another founding is in the way.
+    async fn settle(&self) -> Result<Identity, FoundingError> {
+        if let Some(object) = self.object
+            && let Some(founding) = object.load().await?
+        {
+            return Err(FoundingError::EmptyFolder {
+                place: object.place(),
+                founding,
+            });
+        }
+        for item in ItemName::ALL {
+            // The store's id is yet to be drawn: whatever is there is another's.
+            if let Some(there) = self.vault.load(item).await? {
+                return Err(self.taken(item, &there));
+            }
+        }
+        let drawn = Identity::draw(self.trust_domain.clone())?;
+        Ok(match self.data.create_identity(&drawn)? {
+            Creation::Created => drawn,
+            Creation::Exists(identity) => identity,
+        })
+    }
+
+    fn advance(&self, identity: &mut Identity, stage: Stage) -> Result<(), FoundingError> {
+        let next = Identity {
+            stage,
+            ..identity.clone()
+        };
+        self.data.replace_identity(&next)?;
+        *identity = next;
+        Ok(())
+    }
+
+    /// Creates the founding object, then each item that is not there yet.
+    async fn make_items(&self, identity: &Identity) -> Result<(), FoundingError> {
+        if let Some(object) = self.object {
+            let ours = identity.founding();
+            match object.create(ours).await? {
+                Creation::Created => {}
+                Creation::Exists(found) if found == ours => {}
+                Creation::Exists(found) => {
+                    return Err(FoundingError::OtherFounding {
+                        place: object.place(),
+                        found,
+                        ours,
+                    });
+                }
+            }
+        }
+        for name in ItemName::ALL {
+            let there = match self.vault.load(name).await? {
+                Some(there) => there,
+                None => {
+                    let made = make(name, identity, self.clock.now_ms())?;
+                    match self.vault.create(name, &made).await? {
+                        Creation::Created => continue,
+                        Creation::Exists(there) => there,
+                    }
+                }
+            };
+            if there.store_id != identity.store_id {
+                return Err(self.taken(name, &there));
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&self, item: ItemName, there: &Item) -> FoundingError {
+        FoundingError::Taken {
+            item,
+            place: self.vault.place(item),
+            found: there.store_id,
+        }
+    }
+
+    /// The mark must be there and be this store's.
+    async fn check_object(&self, identity: &Identity) -> Result<(), FoundingError> {
+        let Some(object) = self.object else {
+            return Ok(());
+        };
+        let (place, ours) = (object.place(), identity.founding());
+        match object.load().await? {
+            Some(found) if found == ours => Ok(()),
+            Some(found) => Err(FoundingError::OtherFounding { place, found, ours }),
+            None => Err(FoundingError::ObjectMissing { place, ours }),
+        }
+    }
+
+    /// Reads all items; each must be there and be this store's.
+    async fn load_items(
+        &self,
+        identity: &Identity,
+    ) -> Result<BTreeMap<ItemName, Piece>, FoundingError> {
+        let mut pieces = BTreeMap::new();
+        for item in ItemName::ALL {
+            let place = self.vault.place(item);
+            let Some(there) = self.vault.load(item).await? else {
+                return Err(FoundingError::Missing {
+                    item,
+                    place,
+                    store_id: identity.store_id,
+                });
+            };
+            if there.store_id != identity.store_id {
+                return Err(FoundingError::OfOtherStore {
+                    item,
+                    place,
+                    found: there.store_id,
+                    expected: identity.store_id,
+                });
+            }
+            let piece = Piece::from_item(item, &there, identity).map_err(|source| {
+                FoundingError::Damaged {
+                    item,
+                    place,
+                    source,
+                }
+            })?;
+            pieces.insert(item, piece);
+        }
+        Ok(pieces)
+    }
+
+    /// What the store recorded at its founding must be what is there now.
+    fn check_record(
+        &self,
+        store: &dyn TokenStore,
+        identity: &Identity,
+        pieces: &BTreeMap<ItemName, Piece>,
+    ) -> Result<(), FoundingError> {
+        let missing = || FoundingError::NoRecord(identity.store_id);
+        let record = store.founded().ok_or_else(missing)?;
+        if record.store_id != identity.store_id || record.epoch != identity.epoch {
+            return Err(missing());
+        }
+        if record.trust_domain != identity.trust_domain.as_str() {
+            return Err(FoundingError::TrustDomain {
+                founded: record.trust_domain,
+                configured: identity.trust_domain.to_string(),
+            });
+        }
+        for (name, piece) in pieces {
+            let recorded = record
+                .fingerprints
+                .iter()
+                .find(|(role, _)| role == name.as_str());
+            let (_, expected) = recorded.ok_or_else(missing)?;
+            let found = piece.fingerprint();
+            if *expected != found {
+                return Err(FoundingError::Replaced {
+                    item: *name,
+                    place: self.vault.place(*name),
+                    expected: *expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make(name: ItemName, of: &Identity, now_ms: u64) -> Result<Item, FoundingError> {
+    match Piece::make(name, of, now_ms) {
+        Ok(piece) => Ok(piece.to_item(of)),
+        Err(MakeError::Pki(source)) => Err(FoundingError::Authority { item: name, source }),
+        Err(MakeError::Random(error)) => Err(error.into()),
+    }
+}
+
+/// The store's birth certificate.
+fn founded(identity: &Identity, pieces: &BTreeMap<ItemName, Piece>) -> Founded {
+    let print = |(name, piece): (&ItemName, &Piece)| (name.to_string(), piece.fingerprint());
+    let mut fingerprints: Vec<_> = pieces.iter().map(print).collect();
+    fingerprints.sort();
+    Founded {
+        store_id: identity.store_id,
+        epoch: identity.epoch,
+        trust_domain: identity.trust_domain.to_string(),
+        fingerprints,
+    }
+}
+
+/// Has the founding recorded. If another one is recorded, what differs is found by comparing.
+async fn commit(store: &dyn TokenStore, founded: &Founded) -> Result<(), FoundingError> {
+    match patiently(|| submit(store, founded.clone())).await? {
+        FoundedOutcome::Founded | FoundedOutcome::Known | FoundedOutcome::Conflict => Ok(()),
+        FoundedOutcome::Refused => Err(FoundingError::NoRecord(founded.store_id)),
+    }
+}
+
+/// Makes the key that mints known to the store, if it is not.
+async fn adopt(store: &dyn TokenStore, key: &SigningKey) -> Result<(), FoundingError> {
+    let command = AdoptKey {
+        key_id: key.id(),
+        purpose: key.purpose(),
+        fingerprint: key.fingerprint(),
+        max_ttl_ms: None,
+        node_pattern: None,
+    };
+    if store.keys().contains(&command) {
+        return Ok(());
+    }
+    match patiently(|| submit(store, command.clone())).await? {
+        AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => Ok(()),
+        AdoptKeyOutcome::Conflict | AdoptKeyOutcome::Refused | AdoptKeyOutcome::Retired => {
+            Err(FoundingError::Key(key.id()))
+        }
+    }
+}
+
+/// Repeats what failed only because the store has just been started.
+async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let began = tokio::time::Instant::now();
+    loop {
+        match call().await {
+            Err(StoreError::NoLeader | StoreError::Unknown)
+                if began.elapsed() < LEADER_PATIENCE =>
+            {
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            result => return result,
+        }
+    }
+}

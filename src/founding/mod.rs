@@ -1,0 +1,33 @@
+//! How a store comes to be, once: its identity, three CAs, two signing keys, and the record of
+//! them in the store itself.
+//!
+//! [`found_or_open`] founds a store in an empty data folder, resumes a founding that was stopped
+//! at any point, and opens a store that was founded, after checking every key against what the
+//! store recorded. **Nothing is made anew after the founding:** what vanished or changed is an
+//! error that names it and says what to do.
+//!
+//! Its effects are behind three traits: [`DataFolder`] (the replica's own disk), [`Vault`] (where
+//! keys are kept; [`FolderVault`] here, Secrets in the controller's room) and [`FoundingObject`]
+//! (the mark for the whole cluster). This room must not know HTTP, Kubernetes or the resource.
+
+mod data_folder;
+mod error;
+mod folder_vault;
+mod found;
+mod identity;
+mod item;
+mod key_ring;
+mod material;
+#[cfg(test)]
+mod tests;
+mod vault;
+
+pub use data_folder::{DataFolder, IfAbsent, OnDisk};
+pub use error::FoundingError;
+pub use folder_vault::FolderVault;
+pub use found::{Opened, Site, found_or_open};
+pub use identity::{Identity, IdentityFile, Stage};
+pub use item::{Item, ItemName};
+pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
+pub use material::{ContentError, Material};
+pub use vault::{Creation, Founding, FoundingObject, Vault, VaultError};

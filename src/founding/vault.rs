@@ -1,0 +1,82 @@
+//! Where key material is kept, and the mark that a store was founded: both create-once.
+
+use std::error::Error as StdError;
+
+use futures::future::BoxFuture;
+
+use super::item::{Item, ItemName};
+use crate::token::StoreId;
+
+/// What came of creating something that may be created once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation<T> {
+    /// It is there now, durably.
+    Created,
+    /// It was there before, and nothing was changed; this is what it is.
+    Exists(T),
+}
+
+/// Keeps key material.
+pub trait Vault: Send + Sync {
+    /// The item of this name. What is returned is durable.
+    fn load(&self, name: ItemName) -> BoxFuture<'_, Result<Option<Item>, VaultError>>;
+
+    /// Creates the item, all of it or nothing, unless there is one of its name; returns when it is
+    /// durable. A vault never overwrites.
+    fn create<'a>(
+        &'a self,
+        name: ItemName,
+        item: &'a Item,
+    ) -> BoxFuture<'a, Result<Creation<Item>, VaultError>>;
+
+    /// Where the item is or would be, for messages: a path, or a Secret's namespace and name.
+    fn place(&self, name: ItemName) -> String;
+}
+
+/// Which founding of a store a whole cluster goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Founding {
+    /// The store's random name.
+    pub store_id: StoreId,
+    /// Grows with each founding, restore or recovery.
+    pub epoch: u64,
+}
+
+/// The one object outside of any replica's folder that says which store was founded: an empty
+/// folder beside another's founding object must not found a second store. In Kubernetes a
+/// ConfigMap; outside there is none, and the data folder speaks for itself.
+pub trait FoundingObject: Send + Sync {
+    /// What it says, if it is there.
+    fn load(&self) -> BoxFuture<'_, Result<Option<Founding>, VaultError>>;
+
+    /// Creates it unless it is there.
+    fn create(&self, founding: Founding) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>>;
+
+    /// Where it is or would be, for messages.
+    fn place(&self) -> String;
+}
+
+/// A vault, or the founding object, could not be read or written. Whether something was created
+/// is not known: look again.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {source}")]
+pub struct VaultError {
+    /// What was read or written: a path, a Secret.
+    pub place: String,
+    /// Why it failed. Never contains any of the contents.
+    #[source]
+    pub source: Box<dyn StdError + Send + Sync>,
+}
+
+impl VaultError {
+    /// An error at this place.
+    pub fn new(
+        place: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self {
+            place: place.into(),
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The folder where a machine's key and bundle are.
+//!
+//! Every file is written beside its place, synced, and moved there. `info.json` comes last: where
+//! it speaks of a token, the bundle of that token is whole.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::bootstrap::wire::JoinResponse;
+use crate::pki::{JoinerKey, not_after_ms_of_cert, spki_sha256_of_cert};
+
+use super::JoinError;
+
+const KEY: &str = "tls.key";
+const CSR: &str = "csr.pem";
+const CERTIFICATE: &str = "tls.crt";
+const CA: &str = "ca.crt";
+const INFO: &str = "info.json";
+
+/// Longer than any file that is written here.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// What is known of a membership beside its certificates: the content of `info.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleInfo {
+    /// The token's public name, which names the admission too.
+    pub token_id: String,
+    pub node_name: String,
+    pub trust_domain: String,
+    /// When the certificate ends, RFC 3339 in UTC.
+    pub not_after: String,
+    /// SHA-256 of the machine's public key, by which the servers know it.
+    pub public_key_sha256: String,
+}
+
+/// The folder, held for this process alone.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// The folder itself, open and locked; synced so that the names in it last.
+    handle: File,
+}
+
+impl Folder {
+    /// Opens the folder, or makes it.
+    pub(super) fn open(path: &Path) -> Result<Self, JoinError> {
+        let error = |action| file_error(action, path);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(path)
+            .map_err(error("make the folder"))?;
+        let handle = File::open(path).map_err(error("open the folder"))?;
+        match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                handle,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(JoinError::Busy(path.to_owned())),
+            Err(errno) => Err(error("lock the folder")(errno.into())),
+        }
+    }
+
+    /// The machine's key: the one that is there, or a new one (then the second value is true),
+    /// which is on disk before this returns.
+    pub(super) fn key(&self) -> Result<(JoinerKey, bool), JoinError> {
+        if let Some(pem) = self.read(KEY)? {
+            let key = JoinerKey::from_pem(&pem);
+            return key
+                .map(|key| (key, false))
+                .map_err(|source| JoinError::KeyFile {
+                    path: self.path.join(KEY),
+                    source,
+                });
+        }
+        let key = JoinerKey::generate().map_err(JoinError::key)?;
+        self.write(KEY, key.to_pem().as_bytes(), 0o600)?;
+        Ok((key, true))
+    }
+
+    /// The bundle of this token, if it is whole, of this key, and not out of date.
+    pub(super) fn finished(
+        &self,
+        token_id: &str,
+        key: &JoinerKey,
+        now_ms: u64,
+    ) -> Option<BundleInfo> {
+        let info: BundleInfo = serde_json::from_str(&self.read(INFO).ok()??).ok()?;
+        let certificate = leaf(&self.read(CERTIFICATE).ok()??)?;
+        let is_ours = spki_sha256_of_cert(&certificate) == Ok(key.public_key_sha256());
+        let lasts = not_after_ms_of_cert(&certificate).is_ok_and(|end| end > now_ms);
+        let has_ca = self.read(CA).ok()?.is_some();
+        (info.token_id == token_id && is_ours && lasts && has_ca).then_some(info)
+    }
+
+    pub(super) fn write_csr(&self, pem: &str) -> Result<(), JoinError> {
+        self.write(CSR, pem.as_bytes(), 0o644)
+    }
+
+    /// Writes what the door answered.
+    pub(super) fn write_bundle(
+        &self,
+        answer: &JoinResponse,
+        key: &JoinerKey,
+    ) -> Result<BundleInfo, JoinError> {
+        let info = BundleInfo {
+            token_id: answer.token_id.clone(),
+            node_name: answer.node_name.clone(),
+            trust_domain: answer.trust_domain.clone(),
+            not_after: answer.not_after.clone(),
+            public_key_sha256: data_encoding::HEXLOWER.encode(&key.public_key_sha256()),
+        };
+        let mut json = serde_json::to_string_pretty(&info)
+            .map_err(|error| file_error("write", &self.path.join(INFO))(error.into()))?;
+        json.push('\n');
+        // With an earlier bundle's info.json still there, a crash in between would leave the
+        // files of two bundles and a claim that they are one.
+        self.remove(INFO)?;
+        self.write(CERTIFICATE, answer.certificate.as_bytes(), 0o644)?;
+        self.write(CA, answer.ca.as_bytes(), 0o644)?;
+        self.write(INFO, json.as_bytes(), 0o644)?;
+        Ok(info)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Zeroizing<String>>, JoinError> {
+        let path = self.path.join(name);
+        let error = file_error("read", &path);
+        let length = match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > MAX_FILE => {
+                return Err(error(io::Error::other("it is too long")));
+            }
+            Ok(metadata) => metadata.len(),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(error(source)),
+        };
+        let file = File::open(&path).map_err(&error)?;
+        // A buffer that grows would leave copies of a key behind.
+        let capacity = usize::try_from(length).unwrap_or_default() + 1;
+        let mut text = Zeroizing::new(String::with_capacity(capacity));
+        io::Read::read_to_string(&mut io::Read::take(file, MAX_FILE), &mut text).map_err(error)?;
+        Ok(Some(text))
+    }
+
+    fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<(), JoinError> {
+        let path = self.path.join(name);
+        let beside = self.path.join(format!(".{name}.new"));
+        let write = || -> io::Result<()> {
+            // What a crash left there may have other permissions.
+            remove_if_there(&beside)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(&beside)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            self.handle.sync_all()
+        };
+        write().map_err(|source| {
+            let _ = fs::remove_file(&beside);
+            file_error("write", &path)(source)
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), JoinError> {
+        let path = self.path.join(name);
+        remove_if_there(&path)
+            .and_then(|()| self.handle.sync_all())
+            .map_err(file_error("remove", &path))
+    }
+}
+
+/// The first certificate in PEM.
+pub(super) fn leaf(pem: &str) -> Option<CertificateDer<'static>> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn file_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> JoinError {
+    let path = path.to_owned();
+    move |source| JoinError::File {
+        action,
+        path: path.clone(),
+        source,
+    }
+}

@@ -1,0 +1,97 @@
+//! The rows `Abort` and `Revoke`: the end of a live token, tombstones, and bars.
+
+use super::Apply;
+use crate::lifecycle::command::{Abort, Revoke};
+use crate::lifecycle::outcome::{AbortOutcome, Cause, RevokeOutcome};
+use crate::lifecycle::record::{Bar, Phase, Reason};
+use crate::lifecycle::state::{NO_KEY, Side, Slot};
+use crate::token::TokenId;
+
+impl Apply<'_> {
+    pub(super) fn abort(&mut self, command: &Abort) -> AbortOutcome {
+        let Some(at) = self.state.records.find(&command.token_id) else {
+            self.bury(command.token_id, command.reason, command.keep_until_ms);
+            return AbortOutcome::Tombstone;
+        };
+        self.normalise(at);
+        match self.phase(at) {
+            Phase::Issued | Phase::InFlight => self.abort_live(at, command.reason),
+            Phase::Expired | Phase::Aborted => {}
+            Phase::Consumed => return AbortOutcome::AlreadyConsumed(self.view(at)),
+        }
+        AbortOutcome::Done(self.view(at))
+    }
+
+    pub(super) fn revoke(&mut self, command: &Revoke) -> RevokeOutcome {
+        let Some(at) = self.state.records.find(&command.token_id) else {
+            self.bury(command.token_id, command.reason, command.keep_until_ms);
+            return RevokeOutcome::Tombstone;
+        };
+        self.normalise(at);
+        match self.phase(at) {
+            Phase::Issued | Phase::InFlight => self.abort_live(at, command.reason),
+            Phase::Expired | Phase::Aborted => {}
+            Phase::Consumed => {
+                self.bar(at, command.reason);
+                return RevokeOutcome::Barred(self.view(at));
+            }
+        }
+        RevokeOutcome::Done(self.view(at))
+    }
+
+    /// Bars whoever was admitted with this token, also when its record is forgotten.
+    pub(super) fn bar_by_id(&mut self, token_id: TokenId, reason: Reason) {
+        match self.state.records.find(&token_id) {
+            None => self.bury(token_id, reason, Some(0)),
+            Some(at) => {
+                self.normalise(at);
+                self.bar(at, reason);
+            }
+        }
+    }
+
+    fn bar(&mut self, at: u32, reason: Reason) {
+        let admitted = self.state.records.side(at).and_then(Side::admitted);
+        if admitted.is_none_or(|admitted| admitted.barred.is_some()) {
+            return;
+        }
+        let at_ms = self.now_ms;
+        self.change(at, Cause::Barred(reason), |_, side| {
+            if let Some(admitted) = side.admitted_mut() {
+                admitted.leaf = None;
+                admitted.barred = Some(Bar { reason, at_ms });
+            }
+        });
+    }
+
+    /// Marks an id that no record has as dead.
+    ///
+    /// The mark stays until no token of this id can be good: till the token's own expiry if that
+    /// is known, else for the longest life of a token that was issued as far in the future as is
+    /// allowed. And until no certificate can be good that was given for it, as its record may
+    /// have been forgotten.
+    fn bury(&mut self, token_id: TokenId, reason: Reason, keep_until_ms: Option<u64>) {
+        let settings = &self.state.settings;
+        let now_ms = self.now_ms;
+        let no_token_ms = keep_until_ms.unwrap_or_else(|| {
+            now_ms
+                .saturating_add(settings.max_clock_skew_ms)
+                .saturating_add(settings.max_token_ttl_ms)
+        });
+        let no_certificate_ms = now_ms.saturating_add(settings.longest_certificate_lifetime_ms);
+        let slot = Slot {
+            token_id,
+            issued_at_ms: now_ms,
+            expires_at_ms: no_token_ms.max(no_certificate_ms),
+            at_ms: now_ms,
+            changed_at_index: self.index,
+            side: 0,
+            attempts: 0,
+            position: 0,
+            key: NO_KEY,
+            phase: Phase::Aborted,
+            aborted: Some(reason),
+        };
+        self.insert(slot, Side::default(), Cause::Aborted(reason));
+    }
+}

@@ -1,0 +1,155 @@
+//! What the replicas agree on, and how it is kept in memory.
+
+mod due;
+mod invariants;
+mod issuances;
+mod keys;
+mod names;
+mod records;
+mod slab;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use super::command::{AdoptKey, Founded, Settings};
+use super::hash::{Kind, StateHash, Sum};
+use super::image::put_globals;
+
+pub use invariants::InvariantViolation;
+pub(super) use issuances::Issuances;
+pub(super) use keys::Keys;
+pub(super) use records::Records;
+pub(super) use slot::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot};
+
+/// The state: changed by [`State::apply`] alone, the same for all who applied the same commands.
+#[derive(Clone)]
+pub struct State {
+    pub(super) rules: RulesVersion,
+    /// The greatest time of any command.
+    pub(super) now_ms: u64,
+    pub(super) settings: Settings,
+    pub(super) founded: Option<Founded>,
+    pub(super) keys: Keys,
+    pub(super) records: Records,
+    pub(super) issuances: Issuances,
+}
+
+/// By which rules `apply` goes. Two releases on one log go by the same ones: those in the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum RulesVersion {
+    V1 = 1,
+}
+
+impl RulesVersion {
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::V1),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// The state of an empty log.
+    pub fn new() -> Self {
+        Self::with(RulesVersion::V1, 0, Settings::default(), None)
+    }
+
+    pub(super) fn with(
+        rules: RulesVersion,
+        now_ms: u64,
+        settings: Settings,
+        founded: Option<Founded>,
+    ) -> Self {
+        Self {
+            rules,
+            now_ms,
+            keys: Keys::default(),
+            records: Records::new(&settings),
+            issuances: Issuances::new(settings.remember_issuances_ms),
+            settings,
+            founded,
+        }
+    }
+
+    /// The state's clock, milliseconds since the epoch.
+    pub const fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// The adopted keys, in order of their ids.
+    pub fn keys(&self) -> Vec<AdoptKey> {
+        let mut keys = self.keys.in_order_of_adoption().to_vec();
+        keys.sort_unstable_by_key(|key| key.key_id);
+        keys
+    }
+
+    /// How the store was founded; `None` before it is.
+    pub const fn founded(&self) -> Option<&Founded> {
+        self.founded.as_ref()
+    }
+
+    /// The limits in force.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The number of the rules that `apply` goes by.
+    pub const fn rules_version(&self) -> u32 {
+        self.rules as u32
+    }
+
+    /// From when on a `Sweep` has work; `None`: never, as things are.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let record = self.records.next_due().map(|(due_ms, _)| due_ms);
+        let entry = self.issuances.next_due().map(|(due_ms, _)| due_ms);
+        record.into_iter().chain(entry).min()
+    }
+
+    /// The hash of all of it. Cheap: records and issuances were summed up as they changed.
+    pub fn hash(&self) -> StateHash {
+        self.hash_of(self.records.sum(), self.issuances.sum())
+    }
+
+    fn hash_of(&self, records: Sum, issuances: Sum) -> StateHash {
+        let mut globals = Vec::new();
+        put_globals(&mut globals, self);
+        let mut sum = Sum::of(Kind::Globals, &globals);
+        sum.add(records);
+        sum.add(issuances);
+        sum.finish()
+    }
+
+    /// Makes the due times anew: after the settings changed or an image was read.
+    pub(super) fn rebuild_schedules(&mut self) {
+        self.records.rebuild(&self.settings);
+        let forgotten: Vec<u32> = match self.settings.remember_issuances_ms {
+            None => Vec::new(),
+            Some(_) => (self.issuances.sorted().into_iter())
+                .filter(|at| self.record_of(&self.issuances.view(*at)).is_none())
+                .collect(),
+        };
+        self.issuances
+            .rebuild(self.settings.remember_issuances_ms, forgotten);
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How much there is; never what.
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("rules", &self.rules)
+            .field("now_ms", &self.now_ms)
+            .field("records", &self.records.len())
+            .field("hash", &self.hash())
+            .finish_non_exhaustive()
+    }
+}

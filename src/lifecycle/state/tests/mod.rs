@@ -1,0 +1,2 @@
+mod heap;
+mod impossible;

@@ -1,0 +1,148 @@
+//! The door's own certificate.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use rcgen::{DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::authority::{Authority, CaRole};
+use super::certificate;
+use super::error::PkiError;
+use super::names::{self, TrustDomain};
+use super::secret_key::SecretKey;
+
+/// The URI by which a joiner knows the door: `jointoken://<trust domain>/door`.
+/// Nothing that a member can be issued has it.
+pub fn door_uri(trust_domain: &TrustDomain) -> String {
+    format!("jointoken://{trust_domain}/door")
+}
+
+/// A key and certificate for the door, made anew at each start and before each expiry; the key
+/// is never written anywhere.
+pub struct DoorIdentity {
+    chain: Vec<CertificateDer<'static>>,
+    key: SecretKey,
+    not_after_ms: u64,
+}
+
+impl DoorIdentity {
+    /// Makes a P-256 key and a certificate for it by the door's CA, for TLS as server only.
+    ///
+    /// `dns_names` and `addresses` are what clients reach the door by (at least one). Joiners
+    /// check the pin and the URI instead; the names serve clients that know neither.
+    pub fn issue(
+        door: &Authority,
+        trust_domain: &TrustDomain,
+        dns_names: &[String],
+        addresses: &[IpAddr],
+        now_ms: u64,
+        lifetime_ms: u64,
+    ) -> Result<Self, PkiError> {
+        door.require(CaRole::Door, trust_domain)?;
+        if dns_names.is_empty() && addresses.is_empty() {
+            return Err(PkiError::NoDoorName);
+        }
+        let (not_before, not_after) = door.dates(now_ms, lifetime_ms)?;
+        let key = SecretKey::generate()?;
+        let mut params = certificate::blank(not_before, not_after)?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "jointoken door");
+        let uri = door_uri(trust_domain).try_into()?;
+        params.subject_alt_names.push(SanType::URI(uri));
+        for name in dns_names {
+            names::dns_name(name)?;
+            let name = name.as_str().try_into()?;
+            params.subject_alt_names.push(SanType::DnsName(name));
+        }
+        for address in addresses {
+            params.subject_alt_names.push(SanType::IpAddress(*address));
+        }
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let leaf = door.sign(&params, key.public())?;
+        Ok(Self {
+            chain: vec![leaf.into(), door.cert_der().to_vec().into()],
+            key,
+            not_after_ms: not_after,
+        })
+    }
+
+    /// What the door sends: its certificate, then the CA's, which tokens pin.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The private key as rustls takes it.
+    pub fn private_key(&self) -> PrivateKeyDer<'static> {
+        self.key.to_rustls()
+    }
+
+    /// End of validity, in milliseconds since the epoch: make the next one before.
+    pub fn not_after_ms(&self) -> u64 {
+        self.not_after_ms
+    }
+}
+
+impl fmt::Debug for DoorIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DoorIdentity")
+            .field("not_after_ms", &self.not_after_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_790_000_000_000;
+    const DAY: u64 = 86_400_000;
+
+    fn domain() -> TrustDomain {
+        TrustDomain::parse("prod.example.com").unwrap()
+    }
+
+    fn issue(names: &[&str], role: CaRole) -> Result<DoorIdentity, PkiError> {
+        let ca = Authority::generate(role, &domain(), NOW).unwrap();
+        let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+        let loopback = [IpAddr::from([127, 0, 0, 1])];
+        let addresses = if names.is_empty() { &[][..] } else { &loopback };
+        DoorIdentity::issue(&ca, &domain(), &names, addresses, NOW, DAY)
+    }
+
+    #[test]
+    fn the_door_has_its_uri_and_sends_its_ca() {
+        let door = issue(&["jointoken.jointoken.svc", "localhost"], CaRole::Door).unwrap();
+        assert_eq!(door.chain().len(), 2);
+        assert_eq!(door.not_after_ms(), NOW + DAY);
+        let leaf = certificate::parse(&door.chain()[0]).unwrap();
+        assert_eq!(
+            certificate::uri_names(&leaf).unwrap(),
+            ["jointoken://prod.example.com/door"]
+        );
+        let extended = leaf.extended_key_usage().unwrap().unwrap().value;
+        assert!(extended.server_auth && !extended.client_auth);
+        let ca = certificate::parse(&door.chain()[1]).unwrap();
+        leaf.verify_signature(Some(ca.public_key())).unwrap();
+        assert_eq!(
+            format!("{door:?}"),
+            format!("DoorIdentity {{ not_after_ms: {}, .. }}", NOW + DAY)
+        );
+    }
+
+    #[test]
+    fn no_name_a_bad_name_and_another_ca_are_refused() {
+        assert_eq!(issue(&[], CaRole::Door).unwrap_err(), PkiError::NoDoorName);
+        for bad in ["*.example.com", "", "a b", "https://x"] {
+            let error = issue(&[bad], CaRole::Door).unwrap_err();
+            assert!(matches!(error, PkiError::Name(_)), "{bad}");
+        }
+        for role in [CaRole::Members, CaRole::Peers] {
+            let error = issue(&["localhost"], role).unwrap_err();
+            assert!(matches!(error, PkiError::WrongRole { .. }));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The door's check of a client's certificate: that its key is held, and nothing more.
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+
+use crate::pki::certificate;
+use crate::pki::public_key::AdmittedKey;
+
+/// Accepts a client without a certificate, and one with any well-formed certificate whose key
+/// signed the handshake.
+///
+/// Who signed the certificate, its names and its dates are not looked at: a joiner shows a
+/// certificate by itself, a member one by the CA, and what the peer is, is computed from the
+/// certificate once, after the handshake, for the route that is asked for.
+#[derive(Debug)]
+pub struct SelfSignedClientVerifier {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl SelfSignedClientVerifier {
+    /// Signatures are verified by `provider`.
+    pub fn new(provider: &CryptoProvider) -> Self {
+        Self {
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+}
+
+impl ClientCertVerifier for SelfSignedClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let parsed = certificate::parse(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        AdmittedKey::from_spki_der(parsed.public_key().raw)
+            .map_err(|_| CertificateError::BadEncoding)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("only TLS 1.3 is spoken".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

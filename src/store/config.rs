@@ -1,0 +1,66 @@
+//! How a store is set up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::lifecycle::Settings;
+use crate::token::StoreId;
+
+use super::OpenError;
+
+/// How a store is set up.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The data folder: `identity`, `lock`, `log/`, `snapshots/`.
+    pub data_dir: PathBuf,
+    /// The limits that this replica puts in force when it leads.
+    pub settings: Settings,
+    /// A folder of another store is refused.
+    pub expected_store: Option<StoreId>,
+    /// A segment of the log that has grown to this many bytes gets a successor.
+    pub segment_bytes: u64,
+    /// A snapshot is due when the log has grown by this many bytes since the last one, or by as
+    /// many as that one had, whichever is more: so what is written stays within a factor of two.
+    pub snapshot_after_bytes: u64,
+    /// So many entries stay in the log though they are in the snapshot, for replicas that lag a little.
+    pub keep_entries: u64,
+    /// After this long an answer is no longer waited for: it is not known what became of the proposal.
+    pub answer_timeout: Duration,
+}
+
+impl StoreConfig {
+    /// The usual figures for a folder.
+    pub fn new(data_dir: impl Into<PathBuf>, settings: Settings) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            settings,
+            expected_store: None,
+            segment_bytes: 8 << 20,
+            snapshot_after_bytes: 16 << 20,
+            keep_entries: 1_000,
+            answer_timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub(crate) fn raft(&self) -> Result<Arc<openraft::Config>, OpenError> {
+        let config = openraft::Config {
+            cluster_name: "jointoken".into(),
+            heartbeat_interval: 200,
+            election_timeout_min: 800,
+            election_timeout_max: 1_600,
+            // A restarted leader that lost its unsynced tail would reuse log ids of its old term.
+            enable_leader_restore: Some(false),
+            enable_pre_vote: Some(true),
+            quorum_loss_probe_interval: Some(4_000),
+            // By size, which openraft does not know: see the duties.
+            snapshot_policy: openraft::SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: self.keep_entries,
+            ..openraft::Config::default()
+        };
+        let config = config.validate();
+        config
+            .map(Arc::new)
+            .map_err(|error| OpenError::Start(error.to_string()))
+    }
+}

@@ -1,0 +1,91 @@
+//! What a replica does by itself: snapshots; and while it leads, putting its limits in force and
+//! sweeping what time has made due.
+
+use std::time::Duration;
+
+use openraft::AsyncRuntime;
+
+use crate::lifecycle::command::Sweep;
+use crate::lifecycle::outcome::{ConfigureOutcome, SweepOutcome};
+use crate::lifecycle::{Operation, Settings, Typed};
+
+use super::raft_store::Inner;
+use super::token_store::StoreError;
+
+/// How often it looks for something to do. A clock can be set, so it is never waited for long.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// So many records in one sweep: more would hold up the log.
+const SWEEP: u32 = 256;
+
+/// The duties of one replica.
+pub(crate) struct Duties {
+    /// Of the log, at the last snapshot.
+    bytes_at_snapshot: u64,
+    /// What the state refused to be configured with: not to be proposed again and again.
+    refused: Option<Settings>,
+}
+
+impl Duties {
+    pub(crate) const fn new() -> Self {
+        Self {
+            bytes_at_snapshot: 0,
+            refused: None,
+        }
+    }
+
+    /// Does what there is to do, over and over, until told to stop.
+    pub(crate) async fn run<Rt: AsyncRuntime>(mut self, store: &Inner<Rt>) {
+        while !store.is_stopping() {
+            self.snapshot(store).await;
+            let leads = store.health().borrow().is_leader;
+            if leads && let Err(error) = self.lead(store).await {
+                tracing::debug!(%error, "a leader's duty has to wait");
+            }
+            Rt::sleep(LOOK).await;
+        }
+    }
+
+    async fn snapshot<Rt: AsyncRuntime>(&mut self, store: &Inner<Rt>) {
+        let written = store.log_gauge().bytes_written();
+        let grown = written.saturating_sub(self.bytes_at_snapshot);
+        let limit = store.config().snapshot_after_bytes;
+        if grown > limit.max(store.last_image_bytes()) && store.request_snapshot().await {
+            self.bytes_at_snapshot = written;
+        }
+    }
+
+    async fn lead<Rt: AsyncRuntime>(&mut self, store: &Inner<Rt>) -> Result<(), StoreError> {
+        let wanted = &store.config().settings;
+        let (founded, differ) = {
+            let state = store.live().read();
+            (state.founded().is_some(), state.settings() != wanted)
+        };
+        if founded
+            && differ
+            && self.refused.as_ref() != Some(wanted)
+            && let ConfigureOutcome::Refused(_) = submit(store, wanted.clone()).await?
+        {
+            tracing::error!("the configured limits make no sense together; those before stay");
+            self.refused = Some(wanted.clone());
+        }
+        while store.is_sweep_due() {
+            let SweepOutcome { more, .. } = submit(store, Sweep { limit: SWEEP }).await?;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn submit<Rt: AsyncRuntime, O: Typed>(
+    store: &Inner<Rt>,
+    operation: O,
+) -> Result<O::Outcome, StoreError>
+where
+    Operation: From<O>,
+{
+    let committed = store.propose(operation.into()).await?;
+    O::outcome(committed.outcome).ok_or(StoreError::Stopped)
+}

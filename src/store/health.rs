@@ -1,0 +1,61 @@
+//! What a replica knows of itself, told to everybody who watches.
+
+use openraft::alias::WatchReceiverOf;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
+use openraft::{AsyncRuntime, RaftMetrics, ServerState};
+use tokio::sync::watch;
+
+use super::token_store::Health;
+use super::types::{LogId, TypeConfig};
+
+type Metrics<Rt> = RaftMetrics<TypeConfig<Rt>>;
+
+/// Turns openraft's metrics into health, until openraft has stopped.
+pub(crate) async fn follow<Rt: AsyncRuntime>(
+    mut metrics: WatchReceiverOf<TypeConfig<Rt>, Metrics<Rt>>,
+    health: watch::Sender<Health>,
+) {
+    loop {
+        let now = of(&metrics.borrow_and_update());
+        publish(&health, now);
+        if metrics.changed().await.is_err() {
+            break;
+        }
+    }
+    let mut last = of(&metrics.borrow_watched());
+    last.is_leader = false;
+    last.leader_known = false;
+    publish(&health, last);
+}
+
+fn publish(health: &watch::Sender<Health>, now: Health) {
+    health.send_if_modified(|health| {
+        let changed = *health != now;
+        if let Some(fatal) = now.fatal.as_ref().filter(|_| health.fatal.is_none()) {
+            tracing::error!(fatal, "the store has stopped");
+        }
+        *health = now;
+        changed
+    });
+}
+
+fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
+    let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
+    let fatal = match &metrics.running_state {
+        Ok(()) | Err(Fatal::Stopped) => None,
+        Err(fatal) => Some(fatal.to_string()),
+    };
+    let running = metrics.running_state.is_ok();
+    // The first entry of a leader's term is a blank one of its own.
+    let caught_up = metrics
+        .last_applied
+        .is_some_and(|applied| applied.leader_id == metrics.vote.leader_id);
+    Health {
+        is_leader: running && metrics.state == ServerState::Leader && caught_up,
+        leader_known: running && metrics.current_leader.is_some(),
+        applied_index: index(&metrics.last_applied),
+        committed_index: index(&metrics.cluster_committed).max(index(&metrics.last_applied)),
+        fatal,
+    }
+}

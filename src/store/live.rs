@@ -1,0 +1,65 @@
+//! The state as applied here, for everybody to read, and the feed of its changes.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tokio::sync::broadcast;
+
+use crate::lifecycle::{Command, State};
+
+use super::token_store::{Change, Committed};
+
+/// So many changes may be unread before a receiver is told that it lags.
+const FEED: usize = 4_096;
+
+/// The state as applied here.
+pub(crate) struct Live {
+    state: RwLock<State>,
+    changes: broadcast::Sender<Arc<Change>>,
+}
+
+impl Live {
+    pub(crate) fn new(state: State) -> Self {
+        Self {
+            state: RwLock::new(state),
+            changes: broadcast::channel(FEED).0,
+        }
+    }
+
+    /// For reading. Not to be held over an `await`: it holds up `apply`.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        // Poisoned only if `apply` panicked, after which the store serves nobody any more.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies a command and tells everybody what it changed.
+    pub(crate) fn apply(&self, index: u64, command: &Command) -> Committed {
+        let applied = self
+            .state
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .apply(index, command);
+        if !applied.transitions.is_empty() {
+            // Nobody may be listening.
+            let _ = self.changes.send(Arc::new(Change {
+                index,
+                now_ms: applied.now_ms,
+                transitions: applied.transitions,
+            }));
+        }
+        Committed {
+            index,
+            now_ms: applied.now_ms,
+            outcome: applied.outcome,
+        }
+    }
+
+    /// Puts another state in its place, whole. What changed is in no feed: who listens has to look
+    /// at everything again, which an overflow tells.
+    pub(crate) fn replace(&self, state: State) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
+        self.changes.subscribe()
+    }
+}

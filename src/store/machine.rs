@@ -1,0 +1,172 @@
+//! The lifecycle's state as openraft's state machine.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::{Stream, TryStreamExt as _};
+use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
+use openraft::{AsyncRuntime, OptionalSend, RaftSnapshotBuilder};
+
+use crate::lifecycle::State;
+
+use super::live::Live;
+use super::snapshot::{Image, Snapshots, StoredSnapshot};
+use super::types::{
+    LeaderId, LogId, Member, NodeId, Payload, SnapshotMeta, StoredMembership, TypeConfig,
+};
+
+type RaftSnapshot = Snapshot<LeaderId, NodeId, Member, Image>;
+
+/// What was applied, beside the state itself.
+#[derive(Debug, Clone, Default)]
+struct Applied {
+    last: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// The lifecycle's state as openraft's state machine. The state lives in memory; on the disk are
+/// snapshots of it, and the log from there on.
+pub(crate) struct Machine<Rt> {
+    live: Arc<Live>,
+    applied: Arc<Mutex<Applied>>,
+    snapshots: Snapshots,
+    runtime: PhantomData<fn() -> Rt>,
+}
+
+impl<Rt: AsyncRuntime> Machine<Rt> {
+    /// Nothing is applied yet: openraft installs the current snapshot, if there is one.
+    pub(crate) fn new(live: Arc<Live>, snapshots: Snapshots) -> Self {
+        Self {
+            live,
+            applied: Arc::default(),
+            snapshots,
+            runtime: PhantomData,
+        }
+    }
+
+    fn applied(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
+    type SnapshotData = Image;
+    type SnapshotBuilder = Builder<Rt>;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.applied().clone();
+        Ok((applied.last, applied.membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig<Rt>>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let committed = match &entry.payload {
+                Payload::Blank => None,
+                Payload::Normal(proposal) => {
+                    // A panic here would end this task alone and leave a leader that answers nobody.
+                    let apply = || self.live.apply(entry.log_id.index, &proposal.0);
+                    let applied = catch_unwind(AssertUnwindSafe(apply));
+                    Some(applied.map_err(|_| io::Error::other("applying a command panicked"))?)
+                }
+                Payload::Membership(membership) => {
+                    self.applied().membership =
+                        StoredMembership::new(Some(entry.log_id), membership.clone());
+                    None
+                }
+            };
+            self.applied().last = Some(entry.log_id);
+            if let Some(responder) = responder {
+                responder.send(committed);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder<Rt> {
+        let applied = self.applied().clone();
+        Builder {
+            // A copy, so that `apply` need not wait for the encoding and the disk.
+            state: Arc::new(self.live.read().clone()),
+            meta: SnapshotMeta {
+                last_log_id: applied.last,
+                last_membership: applied.membership,
+            },
+            snapshots: self.snapshots.clone(),
+            runtime: PhantomData,
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> io::Result<()> {
+        let snapshot = StoredSnapshot {
+            meta: meta.clone(),
+            image,
+        };
+        let snapshots = self.snapshots.clone();
+        let state = Rt::spawn_blocking(move || {
+            let state = State::decode(&snapshot.image).map_err(invalid)?;
+            // When it comes from the disk, at the start, it need not be written again.
+            let current = snapshots.load().map_err(invalid)?;
+            if current.is_none_or(|current| current.meta != snapshot.meta) {
+                snapshots.save(&snapshot)?;
+            }
+            Ok::<_, io::Error>(state)
+        })
+        .await??;
+        self.live.replace(state);
+        *self.applied() = Applied {
+            last: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+        };
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
+        let snapshots = self.snapshots.clone();
+        let stored = Rt::spawn_blocking(move || snapshots.load().map_err(invalid)).await??;
+        Ok(stored.map(|stored| Snapshot {
+            meta: stored.meta,
+            snapshot: stored.image,
+        }))
+    }
+}
+
+/// Writes a snapshot of the state as it was when the builder was made.
+pub(crate) struct Builder<Rt> {
+    state: Arc<State>,
+    meta: SnapshotMeta,
+    snapshots: Snapshots,
+    runtime: PhantomData<fn() -> Rt>,
+}
+
+impl<Rt: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<Rt>> for Builder<Rt> {
+    type SnapshotData = Image;
+
+    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        let state = self.state.clone();
+        let meta = self.meta.clone();
+        let snapshots = self.snapshots.clone();
+        let stored = Rt::spawn_blocking(move || {
+            let stored = StoredSnapshot {
+                meta,
+                image: Arc::new(state.encode()),
+            };
+            snapshots.save(&stored)?;
+            Ok::<_, io::Error>(stored)
+        })
+        .await??;
+        Ok(Snapshot {
+            meta: stored.meta,
+            snapshot: stored.image,
+        })
+    }
+}
+
+fn invalid(error: impl fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}

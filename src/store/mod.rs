@@ -1,0 +1,30 @@
+//! The replicated store: openraft over a log of our own, the lifecycle as its state machine.
+//!
+//! [`TokenStore`] is its only public door. This room must not know Kubernetes or the joiners' HTTP.
+
+mod codec;
+mod config;
+pub mod disk;
+mod duties;
+mod folder;
+mod health;
+pub mod identity;
+mod isolated;
+mod leader_clock;
+mod live;
+mod log;
+mod machine;
+mod open_error;
+mod raft_store;
+pub mod reference;
+mod snapshot;
+#[cfg(test)]
+mod suite_test;
+mod token_store;
+mod types;
+
+pub use config::StoreConfig;
+pub use identity::Identity;
+pub use open_error::OpenError;
+pub use raft_store::RaftStore;
+pub use token_store::{Change, Committed, Health, StoreError, TokenStore, submit};

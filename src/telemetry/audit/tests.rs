@@ -1,0 +1,156 @@
+use std::io;
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::*;
+use crate::bootstrap::wire::Code;
+use crate::bootstrap::{Class, Route};
+use crate::lifecycle::Issuance;
+use crate::token::TokenId;
+
+/// Collects what a subscriber writes.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Page {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// The JSON lines that `work` logs, without the logger's own time.
+fn logged(work: impl Future<Output = ()>) -> Vec<Value> {
+    let page = Page::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .without_time()
+        .with_writer(page.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(work);
+    });
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn change(index: u64, transitions: Vec<Transition>) -> Arc<Change> {
+    Arc::new(Change {
+        index,
+        now_ms: 1_700_000_000_000,
+        transitions,
+    })
+}
+
+fn transition(from: Option<Phase>, to: Option<Phase>, cause: Cause) -> Transition {
+    Transition {
+        token_id: TokenId([0xab; 16]),
+        issuance: Some(Issuance {
+            namespace: "edge".to_owned(),
+            name: "n1".to_owned(),
+        }),
+        from,
+        to,
+        cause,
+    }
+}
+
+#[test]
+fn a_line_for_each_change_in_order_then_the_end() {
+    let (sender, receiver) = broadcast::channel(8);
+    sender
+        .send(change(
+            7,
+            vec![
+                transition(
+                    Some(Phase::Issued),
+                    Some(Phase::Aborted),
+                    Cause::Aborted(Reason::Superseded),
+                ),
+                Transition {
+                    issuance: None,
+                    ..transition(None, Some(Phase::Issued), Cause::Registered)
+                },
+            ],
+        ))
+        .unwrap();
+    // The store is still there, shutdown has come: what was told before it is written all the same.
+    let lines = logged(follow(receiver, std::future::ready(())));
+    let line = |value: Value| {
+        let mut line = json!({
+            "level": "INFO", "target": "audit", "message": "token", "index": 7,
+            "at": "2023-11-14T22:13:20Z", "token_id": "abababababababababababababababab",
+        });
+        let (Value::Object(line), Value::Object(more)) = (&mut line, value) else {
+            unreachable!()
+        };
+        line.extend(more);
+        Value::Object(line.clone())
+    };
+    assert_eq!(
+        lines,
+        [
+            line(json!({
+                "position": 0, "namespace": "edge", "name": "n1", "from": "issued",
+                "to": "aborted", "action": "aborted", "reason": "superseded",
+            })),
+            line(json!({ "position": 1, "to": "issued", "action": "registered" })),
+        ]
+    );
+}
+
+#[test]
+fn a_gap_is_said() {
+    let (sender, receiver) = broadcast::channel(1);
+    for index in 1..=3 {
+        let forgotten = transition(Some(Phase::Expired), None, Cause::Forgotten);
+        sender.send(change(index, vec![forgotten])).unwrap();
+    }
+    drop(sender);
+    let lines = logged(follow(receiver, std::future::pending()));
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[0]["missed"], 2);
+    assert_eq!(lines[0]["level"], "WARN");
+    assert_eq!(lines[1]["index"], 3);
+}
+
+#[test]
+fn a_refusal_at_the_door_is_written_at_once() {
+    let refusal = Refused {
+        route: Route::Join,
+        code: Code::TokenUsed,
+        class: Class::Refused,
+        address: [192, 0, 2, 7].into(),
+        joiner: None,
+        token_id: Some(TokenId([0xab; 16])),
+    };
+    let lines = logged(async { refused(&refusal) });
+    assert_eq!(
+        lines,
+        [json!({
+            "level": "WARN", "target": "audit", "message": "refused", "route": "join",
+            "code": "token_used", "class": "refused", "address": "192.0.2.7",
+            "token_id": "abababababababababababababababab",
+        })]
+    );
+}

@@ -1,0 +1,91 @@
+//! Whether this replica is fit to serve, and if not, why.
+
+use std::fmt;
+
+use crate::store::Health;
+
+/// The answer to `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// The store has stopped for good.
+    Stopped(String),
+    NoLeader,
+    /// So many committed entries are not applied here yet.
+    Behind {
+        applied_index: u64,
+        committed_index: u64,
+    },
+}
+
+impl Readiness {
+    /// Judges what the store says of itself.
+    pub fn of(health: &Health) -> Self {
+        if let Some(reason) = &health.fatal {
+            Self::Stopped(reason.clone())
+        } else if !health.leader_known {
+            Self::NoLeader
+        } else if health.is_ready() {
+            Self::Ready
+        } else {
+            Self::Behind {
+                applied_index: health.applied_index,
+                committed_index: health.committed_index,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("ready"),
+            Self::Stopped(reason) => write!(f, "the store has stopped: {reason}"),
+            Self::NoLeader => f.write_str("the store has no leader that this replica knows"),
+            Self::Behind {
+                applied_index,
+                committed_index,
+            } => write!(
+                f,
+                "this replica is catching up: applied {applied_index} of {committed_index} committed entries"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_obstacle_is_named() {
+        let ready = Health {
+            leader_known: true,
+            applied_index: 5,
+            committed_index: 6,
+            ..Health::default()
+        };
+        assert_eq!(Readiness::of(&ready), Readiness::Ready);
+        let behind = Health {
+            committed_index: 5_000,
+            ..ready.clone()
+        };
+        assert_eq!(
+            Readiness::of(&behind).to_string(),
+            "this replica is catching up: applied 5 of 5000 committed entries"
+        );
+        let alone = Health {
+            leader_known: false,
+            ..behind.clone()
+        };
+        assert_eq!(Readiness::of(&alone), Readiness::NoLeader);
+        let stopped = Health {
+            fatal: Some("no space left on device".to_owned()),
+            ..alone
+        };
+        assert_eq!(
+            Readiness::of(&stopped).to_string(),
+            "the store has stopped: no space left on device"
+        );
+    }
+}

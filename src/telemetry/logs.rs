@@ -1,0 +1,134 @@
+//! Logs: to standard error, as text for people or as JSON for collectors.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::audit;
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogsError {
+    /// The filter is not of the form `level` or `target=level,…`.
+    #[error(
+        "the log filter {filter:?} is not valid ({source}): use a level such as info, or target=level pairs such as jointoken=debug,info"
+    )]
+    Filter {
+        filter: String,
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The process logs elsewhere already.
+    #[error("logging was set up before: {0}")]
+    Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts the log of the process. Call once, before anything that may have something to say.
+///
+/// # Errors
+/// If the filter does not parse, or the process has a log already.
+pub fn init(format: Format, filter: &str) -> Result<(), LogsError> {
+    let ansi = io::stderr().is_terminal();
+    let filter = parse(filter)?;
+    let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        Format::Text => builder.with_ansi(ansi).finish().try_init()?,
+        Format::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .finish()
+            .try_init()?,
+    }
+    Ok(())
+}
+
+/// What may never be logged, whatever the filter says: this module of kube's writes down answers of
+/// the API server that it cannot read, and an answer may be a Secret. Its errors reach us all the same.
+const NEVER: &str = "kube_client::client=off";
+
+/// The filter as it is written, and the audit whatever it says: a quiet log must not lose the audit
+/// unless somebody names it.
+fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
+    let names_audit = filter
+        .split(',')
+        .any(|directive| directive.trim().starts_with(audit::TARGET));
+    let directives = if names_audit {
+        filter.to_owned()
+    } else {
+        format!("{filter},{}=info", audit::TARGET)
+    };
+    let refused = |source| LogsError::Filter {
+        filter: filter.to_owned(),
+        source,
+    };
+    let never = NEVER.parse().map_err(refused)?;
+    Ok(EnvFilter::try_new(&directives)
+        .map_err(refused)?
+        .add_directive(never))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+
+    use super::*;
+
+    #[test]
+    fn the_audit_stays_unless_it_is_named() {
+        assert!(parse("warn").unwrap().to_string().contains("audit=info"));
+        assert!(
+            !parse("warn,audit=off")
+                .unwrap()
+                .to_string()
+                .contains("audit=info")
+        );
+    }
+
+    /// kube warns of an answer that it cannot read by writing it down, the token in a Secret included.
+    #[test]
+    fn answers_of_the_api_server_are_not_written_down() {
+        for filter in ["trace", "kube_client=trace", "kube_client::client=trace"] {
+            let written = Arc::new(AtomicUsize::new(0));
+            let counter = written.clone();
+            let subscriber = tracing_subscriber::registry()
+                .with(parse(filter).unwrap())
+                .with(Count(counter));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(target: "kube_client::client", "{}", "a Secret");
+                tracing::error!(target: "kube_client::client", "{}", "a Secret");
+            });
+            assert_eq!(written.load(Ordering::SeqCst), 0, "{filter}");
+        }
+    }
+
+    struct Count(Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Count {
+        fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_filter_that_makes_no_sense_is_refused_with_a_way_out() {
+        let error = parse("jointoken=loud").unwrap_err().to_string();
+        assert!(error.contains("\"jointoken=loud\""), "{error}");
+        assert!(error.contains("info"), "{error}");
+    }
+}

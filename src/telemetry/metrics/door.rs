@@ -1,0 +1,73 @@
+//! What the door counts. Its refusals it hands to the audit.
+
+use std::net::IpAddr;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::bootstrap::{Answered, DoorObserver, Refused};
+use crate::telemetry::audit;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ending {
+    route: &'static str,
+    class: &'static str,
+}
+
+/// The door's counters. Clones count together.
+#[derive(Debug, Clone)]
+pub struct DoorMetrics {
+    requests: Family<Ending, Counter>,
+    duration: Histogram,
+    failed_handshakes: Counter,
+}
+
+impl DoorMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            // 0.5 ms to 16 s: two commits and a signature, or a wait for a leader.
+            duration: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
+            failed_handshakes: Counter::default(),
+        };
+        registry.register(
+            "requests",
+            "Requests of joiners by route and what became of them",
+            metrics.requests.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "From the arrival of a request's body to its answer",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "failed_handshakes",
+            "Connections that ended before there was a request",
+            metrics.failed_handshakes.clone(),
+        );
+        metrics
+    }
+}
+
+impl DoorObserver for DoorMetrics {
+    fn refused(&self, refusal: &Refused) {
+        audit::refused(refusal);
+    }
+
+    fn answered(&self, answered: &Answered) {
+        let ending = Ending {
+            route: answered.route.as_str(),
+            class: answered.class.as_str(),
+        };
+        self.requests.get_or_create(&ending).inc();
+        self.duration.observe(answered.duration.as_secs_f64());
+    }
+
+    fn handshake_failed(&self, _address: IpAddr) {
+        self.failed_handshakes.inc();
+    }
+}

@@ -1,0 +1,69 @@
+//! What is counted, in the OpenMetrics text format. Every label has a closed set of values: what
+//! callers or users choose (names, addresses, ids) never becomes one.
+
+mod controller;
+mod door;
+mod store;
+
+use std::fmt;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::store::Health;
+
+pub use controller::{ControllerMetrics, Reconciled};
+pub use door::DoorMetrics;
+pub use store::MeteredStore;
+
+use store::{HealthCollector, StoreMetrics};
+
+/// Everything that `/metrics` shows.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// The controller's part.
+    pub controller: ControllerMetrics,
+    /// The door's part: also who writes its refusals down.
+    pub door: DoorMetrics,
+    pub(super) store: StoreMetrics,
+}
+
+impl Metrics {
+    /// All counters at zero; the store's indices are read from `health` whenever somebody asks.
+    pub fn new(health: watch::Receiver<Health>) -> Self {
+        let mut registry = Registry::with_prefix("jointoken");
+        registry.register(
+            "build",
+            "The release that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register_collector(Box::new(HealthCollector(health)));
+        let store = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
+        let controller =
+            ControllerMetrics::register(registry.sub_registry_with_prefix("controller"));
+        registry.register_collector(controller.phases());
+        let door = DoorMetrics::register(registry.sub_registry_with_prefix("door"));
+        Self {
+            registry,
+            controller,
+            door,
+            store,
+        }
+    }
+
+    /// The text that a scrape gets.
+    ///
+    /// # Errors
+    /// If a metric refuses to be written, which none of ours does.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

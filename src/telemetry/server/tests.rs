@@ -1,0 +1,66 @@
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::*;
+
+/// Status code and whole text of the answer.
+async fn ask(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, answer)
+}
+
+#[tokio::test]
+async fn probes_follow_the_store_and_shutdown_ends_the_server() {
+    let (health, receiver) = watch::channel(Health::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Arc::new(Metrics::new(receiver.clone()));
+    let server = tokio::spawn(serve(listener, metrics, receiver, async {
+        let _ = stopped.await;
+    }));
+
+    let (code, text) = ask(address, "/readyz").await;
+    assert_eq!(code, 503);
+    assert!(text.contains("no leader"), "{text}");
+    assert_eq!(ask(address, "/livez").await.0, 200);
+
+    health.send_modify(|health| {
+        health.leader_known = true;
+        health.committed_index = 2_000;
+    });
+    let (code, text) = ask(address, "/readyz").await;
+    assert_eq!(code, 503);
+    assert!(text.contains("applied 0 of 2000"), "{text}");
+
+    health.send_modify(|health| health.applied_index = 2_000);
+    assert_eq!(ask(address, "/readyz").await.0, 200);
+
+    let (code, text) = ask(address, "/metrics").await;
+    assert_eq!(code, 200);
+    assert!(
+        text.contains("content-type: application/openmetrics-text"),
+        "{text}"
+    );
+    assert!(
+        text.contains("jointoken_store_applied_index 2000"),
+        "{text}"
+    );
+
+    health.send_modify(|health| health.fatal = Some("no space left on device".to_owned()));
+    assert_eq!(ask(address, "/readyz").await.0, 503);
+    let (code, text) = ask(address, "/livez").await;
+    assert_eq!(code, 503);
+    assert!(text.contains("no space left on device"), "{text}");
+
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}

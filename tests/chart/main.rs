@@ -1,0 +1,249 @@
+//! What a user installs, by the chart or by the kustomization: the real Helm and kubectl render it and a real
+//! API server takes it. Pods do not run here; what they would be refused for is (restricted pod security).
+//!
+//! Run by `cargo xtask test`.
+
+#[path = "../api_rules/cluster.rs"]
+mod cluster;
+mod installed;
+mod operator;
+mod render;
+mod rights;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use render::{chart, chart_refuses, find, folder, kustomization, of_kind};
+
+/// The least that a user has to say.
+const DOMAIN: &str = "trustDomain=example.internal";
+
+#[test]
+fn the_chart_refuses_wrong_values_by_name() {
+    for (values, complaint) in [
+        (vec![], "missing property 'trustDomain'"),
+        (vec!["trustDomain="], "at '/trustDomain'"),
+        (vec!["trustDomain=Example.internal"], "at '/trustDomain'"),
+        (
+            vec![DOMAIN, "trustdomain=x"],
+            "additional properties 'trustdomain' not allowed",
+        ),
+        (vec![DOMAIN, "service.port=0"], "at '/service/port'"),
+        (
+            vec![DOMAIN, "service.type=ExternalName"],
+            "at '/service/type'",
+        ),
+        (
+            vec![DOMAIN, "advertiseUrls={http://a:1}"],
+            "at '/advertiseUrls/0'",
+        ),
+        (
+            vec![
+                DOMAIN,
+                "advertiseUrls={https://a,https://b,https://c,https://d,https://e}",
+            ],
+            "at '/advertiseUrls'",
+        ),
+        (
+            vec![DOMAIN, "watchNamespaces={A}"],
+            "at '/watchNamespaces/0'",
+        ),
+        (
+            vec![DOMAIN, "watchNamespaces={a,a}"],
+            "at '/watchNamespaces'",
+        ),
+        (
+            vec![DOMAIN, "serviceAccount.create=false"],
+            "at '/serviceAccount",
+        ),
+        (
+            vec![DOMAIN, "persistence.size=lots"],
+            "at '/persistence/size'",
+        ),
+        (vec![DOMAIN, "extraArgs={operator}"], "at '/extraArgs/0'"),
+    ] {
+        let error = chart_refuses(&values);
+        assert!(error.contains(complaint), "{values:?}: {error}");
+    }
+}
+
+#[test]
+fn every_value_is_in_the_schema_and_in_the_readme() {
+    let values: Value = serde_saphyr::from_str(&folder("charts/jointoken/values.yaml")).unwrap();
+    let schema: Value =
+        serde_json::from_str(&folder("charts/jointoken/values.schema.json")).unwrap();
+    let readme = folder("charts/jointoken/README.md");
+    let mut names = vec!["trustDomain".to_owned()];
+    for (name, value) in values.as_object().unwrap() {
+        let known = &schema["properties"][name];
+        assert!(known.is_object(), "{name} is not in the schema");
+        let inner = value
+            .as_object()
+            .filter(|_| known["properties"].is_object());
+        // Requests and limits are Kubernetes' own, not the chart's.
+        match inner.filter(|inner| !inner.is_empty() && name != "resources") {
+            Some(inner) => names.extend(inner.keys().map(|key| {
+                assert!(
+                    known["properties"][key].is_object(),
+                    "{name}.{key} is not in the schema"
+                );
+                format!("{name}.{key}")
+            })),
+            None => names.push(name.clone()),
+        }
+    }
+    for name in &names {
+        assert!(
+            readme.contains(&format!("`{name}`")),
+            "README.md does not tell of {name}"
+        );
+    }
+    // And the other way round: the schema allows nothing that has no default here.
+    let allowed: BTreeSet<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    for name in allowed {
+        let known =
+            values.get(name).is_some() || ["trustDomain", "global"].contains(&name.as_str());
+        assert!(known, "values.yaml has no {name}");
+    }
+}
+
+#[test]
+fn values_reach_the_operator() {
+    let objects = chart(
+        "edge",
+        "door",
+        &[
+            DOMAIN,
+            "advertiseUrls={https://door.example,https://192.0.2.7:8443}",
+            "watchNamespaces={blue,green}",
+            "extraArgs={--log-format=json}",
+            "image.repository=example.internal/jointoken",
+            "image.tag=1.2.3",
+            "service.type=LoadBalancer",
+            "persistence.storageClassName=fast",
+        ],
+    );
+    let set = find(&objects, "StatefulSet", "edge-jointoken");
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "example.internal/jointoken:1.2.3");
+    let args = json!([
+        "operator",
+        "--data-dir=/var/lib/jointoken",
+        "--listen=[::]:8443",
+        "--metrics-listen=[::]:9090",
+        "--trust-domain=example.internal",
+        "--advertise-url=https://door.example",
+        "--advertise-url=https://192.0.2.7:8443",
+        "--namespace=blue,green",
+        "--log-format=json",
+    ]);
+    assert_eq!(container["args"], args);
+    let claim = &set["spec"]["volumeClaimTemplates"][0];
+    assert_eq!(claim["spec"]["storageClassName"], "fast");
+    let door = find(&objects, "Service", "edge-jointoken");
+    assert_eq!(door["spec"]["externalTrafficPolicy"], "Local");
+}
+
+/// A URL that nobody set must be one that exists: the Service of the same release.
+#[test]
+fn without_urls_the_service_is_advertised() {
+    let objects = chart("jointoken", "somewhere", &[DOMAIN, "service.port=443"]);
+    let set = find(&objects, "StatefulSet", "jointoken");
+    let args = &set["spec"]["template"]["spec"]["containers"][0]["args"];
+    let url = json!("--advertise-url=https://jointoken.somewhere.svc:443");
+    assert!(args.as_array().unwrap().contains(&url), "{args}");
+    let door = find(&objects, "Service", "jointoken");
+    assert_eq!(door["spec"]["ports"][0]["port"], 443);
+}
+
+#[test]
+fn chart_and_kustomization_install_the_same() {
+    let values = [DOMAIN];
+    let chart = chart("jointoken", "jointoken-system", &values);
+    let kustomization = kustomization();
+    let pod = |objects: &[Value]| {
+        let set = find(objects, "StatefulSet", "jointoken");
+        let mut spec = set["spec"].clone();
+        // Where the two differ on purpose: labels, and how settings come in.
+        let pod = &mut spec["template"]["spec"];
+        let container = pod["containers"][0].as_object_mut().unwrap();
+        for field in ["args", "envFrom", "image", "imagePullPolicy"] {
+            container.remove(field);
+        }
+        spec["template"]["metadata"].take();
+        spec["selector"].take();
+        spec
+    };
+    assert_eq!(pod(&chart), pod(&kustomization));
+
+    let args = |objects: &[Value]| -> Vec<String> {
+        let set = find(objects, "StatefulSet", "jointoken");
+        let args = set["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+        serde_json::from_value(args).unwrap()
+    };
+    let door = "https://jointoken.jointoken-system.svc:8443";
+    let settled: Vec<String> = args(&kustomization)
+        .iter()
+        .map(|arg| arg.replace("$(TRUST_DOMAIN)", "example.internal"))
+        .map(|arg| arg.replace("$(ADVERTISE_URL)", door))
+        .collect();
+    assert_eq!(args(&chart), settled);
+    let settings = of_kind(&kustomization, "ConfigMap");
+    assert_eq!(
+        settings[0]["data"],
+        json!({"TRUST_DOMAIN": "", "ADVERTISE_URL": door})
+    );
+
+    let ports =
+        |objects: &[Value], name: &str| find(objects, "Service", name)["spec"]["ports"].clone();
+    for service in ["jointoken", "jointoken-peers"] {
+        assert_eq!(ports(&chart, service), ports(&kustomization, service));
+    }
+    let crd = |objects: &[Value]| {
+        find(
+            objects,
+            "CustomResourceDefinition",
+            "jointokens.jointoken.io",
+        )
+    };
+    assert_eq!(crd(&chart), crd(&kustomization));
+}
+
+#[test]
+fn chart_and_kustomization_grant_the_same_rights() {
+    let chart = rights::granted(&chart("jointoken", "jointoken-system", &[DOMAIN]));
+    let kustomization = rights::granted(&kustomization());
+    assert_eq!(chart, kustomization);
+    assert!(
+        chart.contains("jointoken.io/jointokens watch in all namespaces"),
+        "{chart:?}"
+    );
+    for forbidden in ["secrets list", "secrets watch", "*"] {
+        let found: Vec<&String> = chart
+            .iter()
+            .filter(|right| right.contains(forbidden))
+            .collect();
+        assert_eq!(found, Vec::<&String>::new());
+    }
+}
+
+#[test]
+fn watched_namespaces_narrow_the_rights_to_these() {
+    let all = rights::granted(&chart("jointoken", "home", &[DOMAIN]));
+    let some = chart(
+        "jointoken",
+        "home",
+        &[DOMAIN, "watchNamespaces={blue,green}"],
+    );
+    assert_eq!(of_kind(&some, "ClusterRole"), Vec::<&Value>::new());
+    let some = rights::granted(&some);
+    let expected: BTreeSet<String> = all
+        .iter()
+        .flat_map(|right| match right.strip_suffix("all namespaces") {
+            Some(right) => vec![format!("{right}blue"), format!("{right}green")],
+            None => vec![right.clone()],
+        })
+        .collect();
+    assert_eq!(some, expected);
+}

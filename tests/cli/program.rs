@@ -1,0 +1,82 @@
+//! The program as a whole, and the commands that print what it is.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::Fixture;
+
+#[test]
+fn crd_prints_what_is_checked_in() {
+    let fixture = Fixture::new();
+    let ran = fixture.run(&["crd"]);
+    let checked_in = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/jointoken.yaml");
+    assert_eq!(
+        ran.succeeds().stdout,
+        fs::read_to_string(checked_in).unwrap()
+    );
+    let json = fixture.run(&["crd", "--output", "json"]).succeeds().json();
+    assert_eq!(json["metadata"]["name"], "jointokens.jointoken.io");
+}
+
+#[test]
+fn help_names_commands_examples_and_exit_codes() {
+    let fixture = Fixture::new();
+    let help = fixture.run(&["--help"]);
+    for says in [
+        "create",
+        "inspect",
+        "crd",
+        "version",
+        "5  the token was used already",
+        "never from the",
+    ] {
+        assert!(
+            help.succeeds().stdout.contains(says),
+            "{says}: {}",
+            help.stdout
+        );
+    }
+    for command in ["create", "inspect"] {
+        let help = fixture.run(&[command, "--help"]);
+        for says in ["Examples:", "Exit codes:", "--output <FORM>"] {
+            assert!(
+                help.succeeds().stdout.contains(says),
+                "{says}: {}",
+                help.stdout
+            );
+        }
+    }
+    fixture.run(&[]).fails(2, "Usage: jointoken");
+    fixture.run(&["frobnicate"]).fails(2, "frobnicate");
+}
+
+#[test]
+fn version_names_the_formats() {
+    let fixture = Fixture::new();
+    let ran = fixture.run(&["version"]);
+    let expected = format!(
+        "jointoken {}\ntoken formats: jt1, nodedb\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(ran.succeeds().stdout, expected);
+    let said = fixture
+        .run(&["--output", "json", "version"])
+        .succeeds()
+        .json();
+    assert_eq!(said["version"], env!("CARGO_PKG_VERSION"));
+}
+
+/// `jointoken crd | head -1` is not a failure.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_jointoken"))
+        .arg("crd")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}

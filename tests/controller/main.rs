@@ -1,0 +1,13 @@
+//! The controller on a real API server: from `kubectl apply` to the end of the token, through restarts.
+//!
+//! The store is the reference store in memory: what the store does is tested elsewhere, here time
+//! stands still unless a test moves it. Run by `cargo xtask test`.
+
+mod ground;
+
+mod adoption;
+mod lifecycle;
+mod permissions;
+mod revisions;
+mod secrets;
+mod stopping;

@@ -1,0 +1,21 @@
+//! The door and the joiner, over real TLS and real sockets on 127.0.0.1.
+
+mod admission;
+mod caller;
+mod connections;
+mod documents;
+mod faults;
+mod joining;
+mod names;
+mod observed;
+mod offline;
+mod program;
+mod proxy;
+mod raft;
+mod rates;
+mod refusals;
+mod rogue;
+mod script;
+mod secrets;
+mod trust;
+mod world;

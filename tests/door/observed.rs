@@ -1,0 +1,52 @@
+//! An observer that remembers.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jointoken::bootstrap::{Answered, Class, DoorObserver, Refused};
+
+#[derive(Default)]
+pub struct Recorder {
+    refused: Mutex<Vec<Refused>>,
+    answered: Mutex<Vec<Answered>>,
+    handshakes_failed: Mutex<usize>,
+}
+
+impl Recorder {
+    pub fn refused(&self) -> Vec<Refused> {
+        lock(&self.refused).clone()
+    }
+
+    pub fn answered(&self) -> Vec<Answered> {
+        lock(&self.answered).clone()
+    }
+
+    pub fn classes(&self) -> Vec<Class> {
+        self.answered()
+            .iter()
+            .map(|answered| answered.class)
+            .collect()
+    }
+
+    pub fn handshakes_failed(&self) -> usize {
+        *lock(&self.handshakes_failed)
+    }
+}
+
+impl DoorObserver for Recorder {
+    fn refused(&self, refusal: &Refused) {
+        lock(&self.refused).push(refusal.clone());
+    }
+
+    fn answered(&self, answered: &Answered) {
+        lock(&self.answered).push(answered.clone());
+    }
+
+    fn handshake_failed(&self, _address: IpAddr) {
+        *lock(&self.handshakes_failed) += 1;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,116 @@
+//! Limits on failures and on the use of one token.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use jointoken::bootstrap::{Class, Rate};
+
+use crate::caller::{Caller, acknowledge, ask, ask_text, new_key};
+use crate::world::World;
+
+/// A burst, and then nothing for as long as a test runs.
+fn burst(burst: u32) -> Rate {
+    Rate {
+        burst: NonZeroU32::new(burst).unwrap(),
+        one_per: Duration::from_secs(3_600),
+    }
+}
+
+#[tokio::test]
+async fn who_guesses_is_slowed_down_and_keeps_nobody_out() {
+    let world = World::open_with(|door| door.limits.rates.failures_per_address = burst(3)).await;
+    let token = world.plain_token().await;
+    let guess = "00".repeat(48);
+    for _ in 0..3 {
+        assert_eq!(
+            ask_text(&world, &guess, &new_key()).await.code(),
+            "invalid_token"
+        );
+    }
+    for _ in 0..2 {
+        let said = ask_text(&world, &guess, &new_key()).await;
+        assert_eq!(said.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(said.code(), "rate_limited");
+        let seconds: u64 = said.headers["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(seconds > 3_000, "{seconds}");
+    }
+    // A flood fills no audit: what goes beyond the limit is counted alone.
+    assert_eq!(world.observer.refused().len(), 3);
+    assert_eq!(world.observer.classes()[3..], [Class::TryAgain; 2]);
+    // From the very same address, a valid token is served all the same.
+    ask(&world, &token, &new_key()).await.admission();
+}
+
+#[tokio::test]
+async fn all_failures_together_have_a_limit() {
+    let world = World::open_with(|door| door.limits.rates.failures = burst(2)).await;
+    let token = world.plain_token().await;
+    let codes = [
+        ask_text(&world, "hello", &new_key()).await.code(),
+        ask_text(&world, "hello", &new_key()).await.code(),
+        ask_text(&world, "hello", &new_key()).await.code(),
+    ];
+    assert_eq!(codes, ["invalid_token", "invalid_token", "rate_limited"]);
+    ask(&world, &token, &new_key()).await.admission();
+}
+
+#[tokio::test]
+async fn one_token_can_be_tried_so_often_and_another_does_not_mind() {
+    let world = World::open_with(|door| door.limits.rates.uses_per_token = burst(3)).await;
+    let (token, key) = (world.plain_token().await, new_key());
+    for _ in 0..3 {
+        ask(&world, &token, &key).await.admission();
+    }
+    let before = world.store_index();
+    assert_eq!(ask(&world, &token, &key).await.code(), "rate_limited");
+    assert_eq!(world.store_index(), before);
+    let other = world.offline_token(&world.offline_claims());
+    ask(&world, &other, &key).await.admission();
+}
+
+#[tokio::test]
+async fn acknowledging_what_one_did_not_get_counts_as_failure() {
+    let world = World::open_with(|door| door.limits.rates.failures_per_address = burst(1)).await;
+    let (token, key) = (world.plain_token().await, new_key());
+    let stranger = acknowledge(&world, &token, &new_key()).await;
+    assert_eq!(stranger.code(), "not_admitted");
+    let stranger = acknowledge(&world, &token, &new_key()).await;
+    assert_eq!(stranger.code(), "rate_limited");
+    ask(&world, &token, &key).await.admission();
+    let said = acknowledge(&world, &token, &key).await;
+    assert_eq!(said.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nonsense_is_slowed_down_like_guesses() {
+    let world = World::open_with(|door| door.limits.rates.failures_per_address = burst(2)).await;
+    let (token, key) = (world.plain_token().await, new_key());
+    let mut caller = Caller::connect(&world, Some(&key)).await;
+    let nonsense = serde_json::json!({ "no": "request" });
+    for code in ["invalid_request", "invalid_request", "rate_limited"] {
+        assert_eq!(caller.post("/v1/join", &nonsense).await.code(), code);
+    }
+    assert_eq!(world.observer.refused().len(), 2);
+    ask(&world, &token, &key).await.admission();
+}
+
+#[tokio::test]
+async fn a_token_of_another_store_is_a_token_that_is_used() {
+    let world = World::open_with(|door| door.limits.rates.uses_per_token = burst(2)).await;
+    let mut claims = world.offline_claims();
+    claims.audience = jointoken::token::StoreId([0x52; 16]).audience();
+    let token = world.offline_token(&claims);
+    for code in [
+        "token_of_other_store",
+        "token_of_other_store",
+        "rate_limited",
+    ] {
+        assert_eq!(ask(&world, &token, &new_key()).await.code(), code);
+    }
+    assert_eq!(world.observer.refused()[0].token_id, Some(token.id));
+}

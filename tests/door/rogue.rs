@@ -1,0 +1,73 @@
+//! A TLS server that is not the door, and remembers what it was told.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jointoken::bootstrap::tls_provider;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::TLS13;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::world::loopback;
+
+pub struct Rogue {
+    pub address: SocketAddr,
+    heard: Arc<Mutex<Heard>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default, Clone)]
+pub struct Heard {
+    pub connections: usize,
+    pub bytes: Vec<u8>,
+}
+
+impl Rogue {
+    pub async fn with(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        let config = ServerConfig::builder_with_provider(tls_provider())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((loopback(), 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let hears = Arc::clone(&heard);
+        let task = tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                lock(&hears).connections += 1;
+                let Ok(mut tls) = acceptor.accept(tcp).await else {
+                    continue;
+                };
+                let mut said = Vec::new();
+                let _ = tls.read_to_end(&mut said).await;
+                lock(&hears).bytes.extend(said);
+            }
+        });
+        Self {
+            address,
+            heard,
+            task,
+        }
+    }
+
+    pub fn heard(&self) -> Heard {
+        lock(&self.heard).clone()
+    }
+}
+
+impl Drop for Rogue {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> std::sync::MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,13 @@
+//! The lifecycle as its neighbours see it: commands in, outcomes and records out.
+
+mod claims;
+mod faults;
+mod founding;
+mod image;
+mod properties;
+mod register;
+mod support;
+mod sweep;
+mod table;
+mod time;
+mod watch;

@@ -1,0 +1,23 @@
+//! The program as users run it: `jointoken operator` on a real Kubernetes API, `jointoken serve` without one,
+//! and `jointoken join` against both. What a room can be shown by itself is tested there; here is what only
+//! the whole can get wrong.
+//!
+//! Run by `cargo xtask test`. Every test works in namespaces and folders of its own.
+
+#[path = "../api_rules/cluster.rs"]
+mod cluster;
+mod place;
+mod port;
+mod program;
+mod raw_joiner;
+mod server;
+mod standalone;
+
+mod admission;
+mod crashes;
+mod ends;
+mod flags;
+mod folders;
+mod full_disk;
+mod offline;
+mod tokens;

@@ -1,0 +1,113 @@
+//! A joiner that asks once and never acknowledges, as one does whose machine crashes.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use jointoken::bootstrap::tls_provider;
+use jointoken::clock::{Clock, SystemClock};
+use jointoken::pki::JoinerKey;
+use jointoken::pki::verify::DoorVerifier;
+use jointoken::token::Presented;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls::version::TLS13;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+pub struct RawJoiner {
+    pub key: JoinerKey,
+    token: String,
+    port: u16,
+}
+
+impl RawJoiner {
+    pub fn new(token: &str, key: JoinerKey, port: u16) -> Self {
+        let token = token.to_owned();
+        Self { key, token, port }
+    }
+
+    /// Is admitted; the answer.
+    pub async fn join(&self) -> Value {
+        let (code, answer) = self.try_join().await;
+        assert_eq!(code, 200, "{answer}");
+        answer
+    }
+
+    /// Status code and answer.
+    pub async fn try_join(&self) -> (u16, Value) {
+        self.present(&self.token).await
+    }
+
+    /// Presents this instead of the token.
+    pub async fn present(&self, token: &str) -> (u16, Value) {
+        self.post(json!({ "token": token, "csr": self.key.csr_pem().unwrap() }))
+            .await
+    }
+
+    /// Presents a CSR whose signature does not fit.
+    pub async fn with_a_bad_csr(&self) -> (u16, Value) {
+        let mut lines: Vec<String> = self
+            .key
+            .csr_pem()
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        // The signature is at the end.
+        let last = lines.len() - 2;
+        let turned = if lines[last].starts_with('A') {
+            "B"
+        } else {
+            "A"
+        };
+        lines[last].replace_range(..1, turned);
+        self.post(json!({ "token": self.token, "csr": lines.join("\n") + "\n" }))
+            .await
+    }
+
+    async fn post(&self, body: Value) -> (u16, Value) {
+        let request = Request::post("/v1/join")
+            .header("Host", "door")
+            .header("Content-Type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .unwrap();
+        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
+            .await
+            .unwrap();
+        let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+        let tls = TlsConnector::from(Arc::new(self.tls()))
+            .connect(name, tcp)
+            .await
+            .unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let answer = sender.send_request(request).await.unwrap();
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        driver.abort();
+        (code, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Trusts the door as the token says; shows a certificate of the machine's own key.
+    fn tls(&self) -> ClientConfig {
+        let provider = tls_provider();
+        let Ok(Presented::Jt1(token)) = Presented::parse(&self.token) else {
+            panic!("a token that says whom to trust");
+        };
+        let pin = token.unverified_delivery().door_pin;
+        let certificate = self.key.self_signed_cert_der(SystemClock.now_ms()).unwrap();
+        ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(DoorVerifier::new(pin, None, &provider)))
+            .with_client_auth_cert(vec![certificate.into()], self.key.private_key())
+            .unwrap()
+    }
+}

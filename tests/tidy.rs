@@ -1,0 +1,320 @@
+//! The walls between the rooms, checked by reading the sources: who may import whom, and which
+//! room alone names which library. `docs/architecture.md` says why.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room and the rooms that it may import.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("token", &[]),
+    ("lifecycle", &["token"]),
+    ("store", &["token", "lifecycle", "clock"]),
+    ("pki", &[]),
+    ("founding", &["token", "lifecycle", "store", "pki", "clock"]),
+    (
+        "bootstrap",
+        &["token", "lifecycle", "store", "pki", "clock"],
+    ),
+    ("joiner", &["token", "pki", "bootstrap", "clock"]),
+    ("api", &[]),
+    (
+        "controller",
+        &[
+            "token",
+            "lifecycle",
+            "store",
+            "pki",
+            "founding",
+            "api",
+            "telemetry",
+            "clock",
+        ],
+    ),
+    (
+        "telemetry",
+        &["token", "lifecycle", "store", "bootstrap", "clock"],
+    ),
+    ("clock", &[]),
+    (
+        "admin",
+        &["token", "lifecycle", "store", "founding", "clock"],
+    ),
+    (
+        "cli",
+        &[
+            "token",
+            "lifecycle",
+            "store",
+            "pki",
+            "founding",
+            "bootstrap",
+            "joiner",
+            "api",
+            "controller",
+            "telemetry",
+            "clock",
+            "admin",
+        ],
+    ),
+];
+
+/// Libraries that only some rooms may name, and these rooms.
+const LIBRARIES: &[(&str, &[&str])] = &[
+    ("openraft", &["store"]),
+    ("openraft_rt_sim", &["store"]),
+    ("kube", &["api", "controller", "cli"]),
+    ("k8s_openapi", &["api", "controller", "cli"]),
+    ("clap", &["cli"]),
+    ("axum", &["bootstrap", "telemetry", "admin"]),
+    ("prometheus_client", &["telemetry"]),
+    ("rcgen", &["pki"]),
+    ("x509_parser", &["pki"]),
+    ("hmac", &["token"]),
+];
+
+/// The rooms that decide: nothing in them waits, tells the time, draws lots or logs.
+const PURE: &[&str] = &["token", "lifecycle", "api", "pki"];
+const EFFECTS: &[&str] = &[
+    "tokio",
+    "tracing",
+    "SystemTime::now",
+    "Instant::now",
+    "std::net::TcpStream",
+    "std::fs",
+];
+
+#[test]
+fn rooms_import_only_what_they_may() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let (_, allowed) = ROOMS
+            .iter()
+            .find(|(room, _)| *room == source.room)
+            .unwrap_or_else(|| panic!("the room {} is not in the list of rooms", source.room));
+        for import in source.imports() {
+            if import != source.room && !allowed.contains(&import.as_str()) {
+                broken.push(format!(
+                    "{}: {} must not import {import}",
+                    source.path.display(),
+                    source.room
+                ));
+            }
+        }
+    }
+    assert_none(&broken);
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        for (library, rooms) in LIBRARIES {
+            if !rooms.contains(&source.room.as_str()) && source.names(library) {
+                broken.push(format!(
+                    "{}: only {} may name {library}",
+                    source.path.display(),
+                    rooms.join(", ")
+                ));
+            }
+        }
+    }
+    assert_none(&broken);
+}
+
+#[test]
+fn pure_rooms_have_no_effects() {
+    let mut broken = Vec::new();
+    for source in sources().filter(|source| PURE.contains(&source.room.as_str())) {
+        for effect in EFFECTS {
+            if source.names(effect) {
+                broken.push(format!(
+                    "{}: {} must not know {effect}",
+                    source.path.display(),
+                    source.room
+                ));
+            }
+        }
+    }
+    assert_none(&broken);
+}
+
+#[test]
+fn no_shipped_command_can_select_the_store_in_memory() {
+    let broken: Vec<String> = sources()
+        .filter(|source| source.room != "store" && source.names("InMemoryStore"))
+        .map(|source| format!("{}: names InMemoryStore", source.path.display()))
+        .collect();
+    assert_none(&broken);
+}
+
+#[test]
+fn a_room_in_the_list_is_a_folder_with_a_door_that_says_what_it_is_for() {
+    for (room, _) in ROOMS {
+        let door = root().join("src").join(room).join("mod.rs");
+        let text = fs::read_to_string(&door).unwrap_or_default();
+        assert!(
+            text.starts_with("//!"),
+            "{}: the first paragraph must say what the room is for",
+            door.display()
+        );
+    }
+}
+
+struct Source {
+    room: String,
+    path: PathBuf,
+    /// The code up to its tests, without comments.
+    code: String,
+}
+
+impl Source {
+    /// The rooms behind every `crate::…` and `crate::{…}`.
+    fn imports(&self) -> BTreeSet<String> {
+        let mut rooms = BTreeSet::new();
+        for (at, _) in self.code.match_indices("crate::") {
+            let rest = &self.code[at + "crate::".len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => rooms.extend(heads_of_group(group)),
+                None => rooms.extend(ident(rest)),
+            }
+        }
+        rooms
+    }
+
+    /// The code has this name as a whole word (not as the tail of a longer path).
+    fn names(&self, name: &str) -> bool {
+        self.code.match_indices(name).any(|(at, _)| {
+            let before = self.code[..at].chars().next_back();
+            let after = self.code[at + name.len()..].chars().next();
+            let word = |c: char| {
+                c.is_alphanumeric() || c == '_' || c == '"' || c == '-' || c == '.' || c == '/'
+            };
+            !before.is_some_and(word)
+                && !self.code[..at].ends_with("crate::")
+                && !after.is_some_and(word)
+        })
+    }
+}
+
+/// The first segment of each path in `a::b, c::{d, e}, f}…`.
+fn heads_of_group(group: &str) -> Vec<String> {
+    let mut heads = Vec::new();
+    let (mut depth, mut at_head) = (0, true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => at_head = true,
+            c if at_head && !c.is_whitespace() => {
+                heads.extend(ident(&group[at..]));
+                at_head = false;
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn ident(text: &str) -> Option<String> {
+    let ident: String = text
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    let is_room = ident.chars().next().is_some_and(char::is_lowercase);
+    (is_room && ident != "self").then_some(ident)
+}
+
+fn sources() -> impl Iterator<Item = Source> {
+    let src = root().join("src");
+    let mut found = Vec::new();
+    for (room, _) in ROOMS {
+        collect(&src.join(room), room, &mut found);
+    }
+    assert!(found.len() > ROOMS.len(), "the sources were not found");
+    let listed: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
+    for entry in fs::read_dir(&src).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        assert!(
+            !entry.path().is_dir() || listed.contains(name.as_str()),
+            "src/{name} is a room that the list does not know"
+        );
+    }
+    found.into_iter()
+}
+
+fn collect(folder: &Path, room: &str, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, room, found);
+        } else if path.extension().is_some_and(|e| e == "rs") && !is_test(&path) {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+            found.push(Source {
+                room: room.to_string(),
+                path: path.strip_prefix(root()).unwrap().to_path_buf(),
+                code: without_texts(&without_comments(code)),
+            });
+        }
+    }
+}
+
+/// Tests beside the code may use what they like.
+fn is_test(path: &Path) -> bool {
+    path.components()
+        .any(|c| matches!(c.as_os_str().to_str(), Some("tests" | "tests.rs")))
+}
+
+fn without_comments(code: &str) -> String {
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| line.split(" // ").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Empties string literals: a log filter may name any library.
+fn without_texts(code: &str) -> String {
+    let mut kept = String::with_capacity(code.len());
+    let (mut in_text, mut escaped) = (false, false);
+    for c in code.replace("'\"'", "' '").chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_text => escaped = true,
+            '"' => {
+                in_text = !in_text;
+                kept.push(c);
+            }
+            _ if in_text => {}
+            _ => kept.push(c),
+        }
+    }
+    kept
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn assert_none(broken: &[String]) {
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_reader_of_imports_reads_them() {
+    let source = Source {
+        room: "x".into(),
+        path: PathBuf::new(),
+        code: without_texts(
+            "use crate::{a::{b, c}, d, e::F};\nlet x = crate::g::h();\nuse kube::Api; \"openraft \\\" clap\"; clap::x",
+        ),
+    };
+    let imports: Vec<_> = source.imports().into_iter().collect();
+    assert_eq!(imports, ["a", "d", "e", "g"]);
+    assert!(source.names("kube"));
+    assert!(!source.names("openraft"));
+    assert!(source.names("clap"));
+}
