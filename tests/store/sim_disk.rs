@@ -232,14 +232,6 @@ impl SimDisk {
         state.names.clone_from(&state.synced_names);
     }
 
-    /// Another disk with the same contents, as the running process sees them.
-    pub fn copy(&self) -> Self {
-        let mut state = self.lock_state().clone();
-        state.process += 1;
-        state.locks.clear();
-        Self(Arc::new(Mutex::new(state)))
-    }
-
     /// The names and contents in a folder, its own folders included.
     pub fn contents(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.lock_state();
@@ -247,15 +239,6 @@ impl SimDisk {
         names
             .map(|(path, file)| (path.clone(), state.files[file].cached.clone()))
             .collect()
-    }
-
-    /// Changes a byte, as a bad disk would.
-    pub fn flip(&self, path: &Path, at: usize) {
-        let mut state = self.lock_state();
-        let file = state.find(path).unwrap();
-        let file = state.files.get_mut(&file).unwrap();
-        file.cached[at] ^= 0x04;
-        file.durable[at] ^= 0x04;
     }
 }
 
@@ -312,7 +295,7 @@ impl DiskFile for SimFile {
                 false
             }
         };
-        let dies_before = state.is_dead() && state.rng.next_u64() % 2 == 0;
+        let dies_before = state.is_dead() && state.rng.next_u64().is_multiple_of(2);
         let file = state.files.get_mut(&self.id).unwrap();
         if fails {
             // As Linux does: the pages pass for clean from now on.
@@ -413,7 +396,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
         state.change()?;
-        let dies_before = state.is_dead() && state.rng.next_u64() % 2 == 0;
+        let dies_before = state.is_dead() && state.rng.next_u64().is_multiple_of(2);
         if !dies_before {
             let state = &mut *state;
             let (synced, unsynced) = std::mem::take(&mut state.unsynced)

@@ -82,15 +82,13 @@ impl AsyncRuntime for Sim {
         self.0.block_on(future)
     }
 
-    fn spawn_blocking<F, T>(f: F) -> impl Future<Output = Result<T, io::Error>> + Send
+    async fn spawn_blocking<F, T>(f: F) -> Result<T, io::Error>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        async move {
-            let micros = Self::thread_rng().next_u64() % 3_000;
-            Self::sleep(Duration::from_micros(micros)).await;
-            Ok(f())
-        }
+        let micros = Self::thread_rng().next_u64() % 3_000;
+        Self::sleep(Duration::from_micros(micros)).await;
+        Ok(f())
     }
 }
