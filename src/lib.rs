@@ -3,6 +3,10 @@
 //! The rooms, in reading order. Each folder is a room with one door, its `mod.rs`; who may
 //! import whom is written in `docs/architecture.md` and enforced by `tests/tidy.rs`.
 
+// Nothing that input, disk or network can make fail may end the process with a panic. Where the code itself rules a failure
+// out, the place says so.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod token;
 
 pub mod lifecycle;

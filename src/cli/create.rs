@@ -38,7 +38,7 @@ pub struct Args {
     /// How long the token is valid from now on: 90s, 15m, 1h, 7d
     #[arg(long, value_name = "TIME", default_value = "1h")]
     ttl: HumanDuration,
-    /// URL of the door, https://host[:port]; up to four, in the order to try [default: those in
+    /// URL of the door, https://host:port; up to four, in the order to try [default: those in
     /// the key]
     #[arg(long = "url", value_name = "URL", value_parser = url)]
     urls: Vec<String>,

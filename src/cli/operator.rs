@@ -43,7 +43,7 @@ pub struct Args {
     /// Name that all certificates end in, e.g. edge.example; fixed once the store is founded
     #[arg(long, value_name = "NAME", env = "JOINTOKEN_TRUST_DOMAIN")]
     trust_domain: String,
-    /// Where joiners reach the door, https://host[:port]; up to four, tokens carry them
+    /// Where joiners reach the door, https://host:port; up to four, tokens carry them
     #[arg(
         long = "advertise-url",
         value_name = "URL",

@@ -87,11 +87,6 @@ impl Setup {
         command.args(&self.arguments).envs(environment);
         command
     }
-
-    /// Everything that its servers have logged.
-    pub fn whole_log(&self) -> String {
-        read(&self.log)
-    }
 }
 
 impl Server {
@@ -118,13 +113,6 @@ impl Server {
     pub fn is_running(&mut self) -> bool {
         let ended = self.child.try_wait().expect("looking after the child");
         ended.is_none()
-    }
-
-    /// Waits until the log says this.
-    #[track_caller]
-    pub fn wait_for_log(&self, text: &str) {
-        let said = wait_until(|| self.log().contains(text));
-        assert!(said, "the log never said {text:?}");
     }
 
     /// Stops it as Kubernetes does. How it ended, and how long that took.

@@ -5,15 +5,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::cluster::{Binaries, Tool};
 use crate::process::{self, Interrupt};
+use crate::progress::Progress;
 use crate::test::exit_code;
 use crate::workspace;
 
-/// Runs `cargo bench` on the product.
-pub fn run(args: &[OsString], interrupt: &Interrupt) -> Result<ExitCode> {
+/// Runs `cargo bench` on the product, with etcd as the peer of `benches/joins`.
+pub fn run(args: &[OsString], progress: &Progress, interrupt: &Interrupt) -> Result<ExitCode> {
+    let binaries = Binaries::ensure(&[Tool::Etcd], progress, interrupt)?;
     let mut bench = workspace::cargo();
     bench
         .args(["bench", "--package", "jointoken", "--benches"])
-        .args(args);
+        .args(args)
+        .env("JOINTOKEN_BENCH_ETCD", binaries.path(Tool::Etcd)?);
     Ok(exit_code(process::run(bench, interrupt)?))
 }

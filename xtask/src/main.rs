@@ -121,7 +121,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo { once } => demo::run(once, &progress, &interrupt)?,
         Task::Test { args } => return test::run(&args, &progress, &interrupt),
         Task::Generate { check } => generate::run(check, &progress, &interrupt)?,
-        Task::Bench { args } => return bench::run(&args, &interrupt),
+        Task::Bench { args } => return bench::run(&args, &progress, &interrupt),
         Task::Cluster {
             command: ClusterTask::Up,
         } => cluster_up(&progress, &interrupt)?,

@@ -35,7 +35,8 @@ impl<T> Slab<T> {
             if self.used == self.chunks.len() * CHUNK {
                 self.chunks.push((0..CHUNK).map(|_| None).collect());
             }
-            let next = u32::try_from(self.used).expect("memory ends before numbers do");
+            #[expect(clippy::expect_used, reason = "memory ends before numbers do")]
+            let next = u32::try_from(self.used).expect("fewer values than numbers");
             self.used += 1;
             next
         });
@@ -72,12 +73,20 @@ impl<T> Slab<T> {
 impl<T> Index<u32> for Slab<T> {
     type Output = T;
 
+    #[expect(
+        clippy::expect_used,
+        reason = "a wrong index of the state's own, as in a Vec"
+    )]
     fn index(&self, at: u32) -> &T {
         self.get(at).expect("a number in use")
     }
 }
 
 impl<T> IndexMut<u32> for Slab<T> {
+    #[expect(
+        clippy::expect_used,
+        reason = "a wrong index of the state's own, as in a Vec"
+    )]
     fn index_mut(&mut self, at: u32) -> &mut T {
         self.get_mut(at).expect("a number in use")
     }
