@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::pki::{Authority, DoorIdentity, PkiError, TrustDomain};
 
-/// How long one lives; the next is made when a third of that is left.
+/// How long one lives, unless its CA ends before. The next is made when a third of its life is left.
 const LIFETIME_MS: u64 = 90 * 24 * 60 * 60 * 1000;
-/// One that could not be made is tried again after so long.
-const RETRY: Duration = Duration::from_secs(60);
+/// How often the clock is looked at. Clocks are set and machines sleep: to wait for the very moment
+/// would miss it. It is also the least time between one certificate and the next.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Makes the door's certificates.
 pub struct DoorCertificates {
@@ -71,56 +72,105 @@ impl DoorCertificates {
 
     async fn renew(self, publish: watch::Sender<Arc<DoorIdentity>>) {
         loop {
-            let due_ms = publish
-                .borrow()
-                .not_after_ms()
-                .saturating_sub(LIFETIME_MS / 3);
-            let wait_ms = due_ms.saturating_sub(self.clock.now_ms());
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            tokio::time::sleep(LOOK).await;
+            if !is_due(&publish.borrow(), self.clock.now_ms()) {
+                continue;
+            }
             match self.issue() {
                 Ok(next) => {
                     publish.send_replace(Arc::new(next));
                 }
                 Err(error) => {
                     tracing::error!(%error, "the door's certificate could not be renewed");
-                    tokio::time::sleep(RETRY).await;
                 }
             }
         }
     }
 }
 
+/// Whether another certificate should be shown: a third of this one's life is left, or the clock
+/// was ahead when it was made and it is not valid yet.
+fn is_due(identity: &DoorIdentity, now_ms: u64) -> bool {
+    let (start, end) = (identity.not_before_ms(), identity.not_after_ms());
+    let third = end.saturating_sub(start) / 3;
+    now_ms < start || now_ms >= end.saturating_sub(third)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::pki::CaRole;
+    use crate::pki::{AUTHORITY_LIFETIME_MS, CaRole};
 
     const NOW: u64 = 1_790_000_000_000;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_next_certificate_comes_when_a_third_of_the_life_is_left() {
+    /// Certificates by this CA, with the clock they go by.
+    fn certificates(ca_since_ms: u64, now_ms: u64) -> (DoorCertificates, ManualClock) {
         let domain: TrustDomain = "edge.example".parse().unwrap();
-        let ca = Arc::new(Authority::generate(CaRole::Door, &domain, NOW).unwrap());
-        let clock = ManualClock::new(NOW);
+        let ca = Arc::new(Authority::generate(CaRole::Door, &domain, ca_since_ms).unwrap());
+        let clock = ManualClock::new(now_ms);
         let hosts = ["::1".to_owned(), "join.edge.example".to_owned()];
         let certificates = DoorCertificates::new(ca, domain, &hosts, Arc::new(clock.clone()));
+        (certificates, clock)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_certificate_comes_when_a_third_of_the_life_is_left() {
+        let (certificates, clock) = certificates(NOW, NOW);
         assert_eq!(certificates.dns_names, ["join.edge.example"]);
         assert_eq!(certificates.addresses, ["::1".parse::<IpAddr>().unwrap()]);
 
         let (mut identity, renew) = certificates.keep().unwrap();
         let task = tokio::spawn(renew);
-        assert_eq!(
-            identity.borrow_and_update().not_after_ms(),
-            NOW + LIFETIME_MS
-        );
-        tokio::time::sleep(Duration::from_millis(LIFETIME_MS / 3 * 2 - 1_000)).await;
+        let first = Arc::clone(&identity.borrow_and_update());
+        assert_eq!(first.not_after_ms(), NOW + LIFETIME_MS);
+        let third = (first.not_after_ms() - first.not_before_ms()) / 3;
+        clock.set(first.not_after_ms() - third - 1);
+        tokio::time::sleep(3 * LOOK).await;
         assert!(!identity.has_changed().unwrap(), "it is not due yet");
 
-        let later = NOW + LIFETIME_MS / 3 * 2;
-        clock.set(later);
+        clock.advance(1);
         identity.changed().await.unwrap();
-        assert_eq!(identity.borrow().not_after_ms(), later + LIFETIME_MS);
+        let next = NOW + LIFETIME_MS - third;
+        assert_eq!(identity.borrow().not_after_ms(), next + LIFETIME_MS);
+        task.abort();
+    }
+
+    /// A pod that starts before its clock is set.
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_of_the_future_is_replaced_when_the_clock_is_right() {
+        let day = 24 * 60 * 60 * 1000;
+        let (certificates, clock) = certificates(NOW, NOW + day);
+        let (mut identity, renew) = certificates.keep().unwrap();
+        let task = tokio::spawn(renew);
+        clock.set(NOW);
+        identity.changed().await.unwrap();
+        assert!(identity.borrow().not_before_ms() <= NOW);
+        task.abort();
+    }
+
+    /// In the last weeks of a CA every certificate ends with it, and so the next is due soon. It
+    /// used to be due at once: one certificate after the other, without a pause.
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_ca_makes_no_flood_of_certificates() {
+        let hour = 60 * 60 * 1000;
+        let ca_end = NOW + AUTHORITY_LIFETIME_MS;
+        let (certificates, clock) = certificates(NOW, ca_end - 240 * hour);
+        let (mut identity, renew) = certificates.keep().unwrap();
+        let task = tokio::spawn(renew);
+        let mut made = 0;
+        for _ in 0..239 {
+            clock.advance(hour);
+            tokio::time::sleep(2 * LOOK).await;
+            made += usize::from(identity.has_changed().unwrap());
+            identity.borrow_and_update();
+        }
+        // Each lives for a third of what the one before had.
+        assert!((3..=8).contains(&made), "{made}");
+        // It has ended: an error a minute, and no certificate.
+        clock.advance(2 * hour);
+        tokio::time::sleep(10 * LOOK).await;
+        assert!(!identity.has_changed().unwrap());
         task.abort();
     }
 }

@@ -23,6 +23,7 @@ pub fn door_uri(trust_domain: &TrustDomain) -> String {
 pub struct DoorIdentity {
     chain: Vec<CertificateDer<'static>>,
     key: SecretKey,
+    not_before_ms: u64,
     not_after_ms: u64,
 }
 
@@ -66,6 +67,7 @@ impl DoorIdentity {
         Ok(Self {
             chain: vec![leaf.into(), door.cert_der().to_vec().into()],
             key,
+            not_before_ms: not_before,
             not_after_ms: not_after,
         })
     }
@@ -78,6 +80,11 @@ impl DoorIdentity {
     /// The private key as rustls takes it.
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         self.key.to_rustls()
+    }
+
+    /// Start of validity, in milliseconds since the epoch.
+    pub fn not_before_ms(&self) -> u64 {
+        self.not_before_ms
     }
 
     /// End of validity, in milliseconds since the epoch: make the next one before.
@@ -117,6 +124,7 @@ mod tests {
     fn the_door_has_its_uri_and_sends_its_ca() {
         let door = issue(&["jointoken.jointoken.svc", "localhost"], CaRole::Door).unwrap();
         assert_eq!(door.chain().len(), 2);
+        assert_eq!(door.not_before_ms(), NOW - certificate::BACKDATE_MS);
         assert_eq!(door.not_after_ms(), NOW + DAY);
         let leaf = certificate::parse(&door.chain()[0]).unwrap();
         assert_eq!(
