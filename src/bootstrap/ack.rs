@@ -17,10 +17,12 @@ pub(super) async fn acknowledge(
     seen: &mut Option<TokenId>,
 ) -> Result<(Class, AckResponse), DoorError> {
     let joiner = connection.peer.require_joiner()?;
-    let token_id: TokenId = request
-        .token_id
-        .parse()
-        .map_err(|_| DoorError::NotAdmitted)?;
+    let Ok(token_id) = request.token_id.parse::<TokenId>() else {
+        // Counted, as every other id that admitted nobody: refusals are audited, and whoever
+        // reaches the port must not fill the audit.
+        open.limiters.failed(connection.address())?;
+        return Err(DoorError::NotAdmitted);
+    };
     *seen = Some(token_id);
     // A token id is no secret, so this is looked at before anything is proposed: only an admitted
     // machine may make the log longer.

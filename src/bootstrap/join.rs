@@ -1,11 +1,13 @@
 //! One join, from the request to the answer. The order of the steps is the point:
 //!
-//! verify the token → look at the record → check CSR and key → `Begin` → sign → `Consume` → answer.
+//! verify the token → look at the record → check CSR, key and bindings → `Begin` → sign → `Consume` →
+//! answer.
 //!
 //! Before `Begin` nothing is written; what fails after it gives the claim back. Only after
 //! `Consume` is committed does a certificate leave the server.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,7 +20,7 @@ use crate::pki::{
     not_after_ms_of_cert,
 };
 use crate::store::{StoreError, submit};
-use crate::token::{KeyRing, NodePattern, Presented, Purpose, Timing, TokenId, Verified};
+use crate::token::{JoinerId, KeyRing, NodePattern, Presented, Purpose, Timing, TokenId, Verified};
 
 use super::claim::{self, Claim};
 use super::observer::Class;
@@ -46,6 +48,7 @@ pub(super) async fn join(
     if csr.public_key_sha256() != joiner.0 {
         return Err(DoorError::CsrKeyDiffers);
     }
+    check_bindings(door, &token_id, connection.address(), &joiner).await?;
 
     let mut holder = [0; 16];
     getrandom::fill(&mut holder).map_err(|_| DoorError::Internal)?;
@@ -184,6 +187,26 @@ async fn look(door: &Door, verified: &Verified) -> Result<Option<OfflineRegistra
         issued_at_ms: verified.issued_at_ms,
         expires_at_ms: verified.expires_at_ms,
     }))
+}
+
+/// Address and key that the token is bound to. `Begin` looks at them too; here a caller whom they
+/// keep out writes nothing.
+async fn check_bindings(
+    door: &Door,
+    token_id: &TokenId,
+    address: IpAddr,
+    joiner: &JoinerId,
+) -> Result<(), DoorError> {
+    let broken = || {
+        let record = door.store.record(token_id).filter(Record::is_live)?;
+        record.bindings.broken(Some(address), joiner)
+    };
+    if broken().is_none() {
+        return Ok(());
+    }
+    // It may have been admitted a moment ago, elsewhere: then it has its answer again from anywhere.
+    door.store.barrier().await?;
+    broken().map_or(Ok(()), |binding| Err(DoorError::NotAllowed(binding)))
 }
 
 /// A record is used by tokens of the key that it was made for alone. Token ids are public, and
