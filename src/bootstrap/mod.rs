@@ -18,6 +18,7 @@ mod join;
 mod observer;
 mod openapi;
 mod peer;
+mod places;
 mod rate;
 mod refusals;
 mod routes;
@@ -42,6 +43,7 @@ pub use error::DoorError;
 pub use observer::{Answered, Class, DoorObserver, Refused, Route};
 pub use openapi::openapi_json;
 pub use peer::Peer;
+pub(crate) use places::Places;
 pub use rate::{Rate, RateLimits};
 pub use server::{ServeError, serve};
 pub use tls::tls_provider;
@@ -86,10 +88,15 @@ pub struct DoorLimits {
     pub body: Duration,
     /// From the body's end to the answer.
     pub request: Duration,
+    /// What a caller who is told to slow down waits for being told so.
+    pub slow_answer: Duration,
     /// From the handshake to the last request of the connection.
     pub connection: Duration,
     /// Connections at one time; more wait in the kernel's queue.
     pub connections: usize,
+    /// Connections of one address (of IPv6: one /64) at one time; more are hung up on. Machines
+    /// behind one NAT share it, and a join takes a fraction of a second.
+    pub connections_per_address: usize,
     /// What runs when the door stops may go on for so long.
     pub stop: Duration,
     pub rates: RateLimits,
@@ -102,8 +109,10 @@ impl Default for DoorLimits {
             headers: Duration::from_secs(10),
             body: Duration::from_secs(5),
             request: Duration::from_secs(20),
+            slow_answer: Duration::from_secs(1),
             connection: Duration::from_secs(120),
             connections: 2_048,
+            connections_per_address: 256,
             stop: Duration::from_secs(20),
             rates: RateLimits::default(),
         }

@@ -129,7 +129,7 @@ fn quota(rate: Rate) -> Quota {
 }
 
 /// What one site can make up addresses in: of IPv6 the first 64 bits.
-fn site(address: IpAddr) -> IpAddr {
+pub(super) fn site(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::token::TokenId;
@@ -83,7 +83,7 @@ pub(super) async fn post_join(
         in_time(&open, admission).await
     };
     let answer = answer.await;
-    observed.answer(answer)
+    observed.answer(answer).await
 }
 
 /// Ends redelivery: the machine has its answer.
@@ -116,7 +116,7 @@ pub(super) async fn post_ack(
         in_time(&open, acknowledged).await
     };
     let answer = answer.await;
-    observed.answer(answer)
+    observed.answer(answer).await
 }
 
 /// The CA that members' certificates chain to.
@@ -214,11 +214,27 @@ impl<'a> Observed<'a> {
         }
     }
 
-    fn answer<T: Serialize>(mut self, answer: Result<(Class, T), DoorError>) -> Response {
+    /// The answer to what came of the request. Who is to slow down is answered slowly, so that one
+    /// connection cannot ask as fast as it likes; nobody else waits for that.
+    async fn answer<T: Serialize>(self, answer: Result<(Class, T), DoorError>) -> Response {
+        let pause = self.open.door.limits.slow_answer;
+        match self.report(answer) {
+            Ok(body) => Json(body).into_response(),
+            Err(error) => {
+                if matches!(error, DoorError::RateLimited { .. }) {
+                    sleep(pause).await;
+                }
+                error.into_response()
+            }
+        }
+    }
+
+    /// Tells the observer, before the reply.
+    fn report<T>(mut self, answer: Result<(Class, T), DoorError>) -> Result<T, DoorError> {
         match answer {
             Ok((class, body)) => {
                 self.answered = Some((class, None));
-                Json(body).into_response()
+                Ok(body)
             }
             Err(error) => {
                 let error = self.slow_down(error);
@@ -234,7 +250,7 @@ impl<'a> Observed<'a> {
                         token_id: self.token_id,
                     });
                 }
-                error.into_response()
+                Err(error)
             }
         }
     }

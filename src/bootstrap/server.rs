@@ -13,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -21,14 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::peer::{Connection, Peer};
+use super::places::{Place, Places};
 use super::rate::Limiters;
 use super::{Door, OpenDoor, routes, tls};
 
 /// Headers are longer than this in no request that is meant here. hyper's least is 8 KiB.
 const MAX_HEADERS_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
-/// How long nothing is accepted after accepting failed (most often: no file descriptors left).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long claims that were cut off may take to be given back.
 const LAST_REVERTS: Duration = Duration::from_secs(3);
 
@@ -45,7 +43,7 @@ pub enum ServeError {
 /// # Errors
 /// When the door's certificate cannot be used. Nothing that a client does ends it.
 pub async fn serve(
-    mut door: Door,
+    door: Door,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
@@ -53,8 +51,7 @@ pub async fn serve(
     let mut acceptor = tls::acceptor(&identity.borrow_and_update())?;
     // An identity that is no longer renewed goes on being shown.
     let mut renewed = true;
-    let slots = Arc::new(Semaphore::new(door.limits.connections.max(1)));
-    door.limits.connections = slots.available_permits();
+    let places = Places::new(door.limits.connections, door.limits.connections_per_address);
     let open = Arc::new(OpenDoor {
         limiters: Limiters::new(&door.limits.rates),
         tasks: TaskTracker::new(),
@@ -69,11 +66,6 @@ pub async fn serve(
     };
     let mut stop = pin!(stop);
     loop {
-        let accepted = async {
-            // A free slot first: what waits costs the kernel a little and this process nothing.
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
         tokio::select! {
             biased;
             () = &mut stop => break,
@@ -84,14 +76,9 @@ pub async fn serve(
                 },
                 Err(_) => renewed = false,
             },
-            (slot, accepted) = accepted => match (slot, accepted) {
-                (Ok(slot), Ok((tcp, remote))) => server.spawn(acceptor.clone(), tcp, remote, slot),
-                (_, Err(error)) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-                (Err(_closed), _) => break,
-            },
+            (tcp, remote, place) = places.accept(&listener) => {
+                server.spawn(acceptor.clone(), tcp, remote, place);
+            }
         }
     }
     drop(listener);
@@ -110,13 +97,7 @@ struct Server {
 }
 
 impl Server {
-    fn spawn(
-        &self,
-        acceptor: TlsAcceptor,
-        tcp: TcpStream,
-        remote: SocketAddr,
-        slot: OwnedSemaphorePermit,
-    ) {
+    fn spawn(&self, acceptor: TlsAcceptor, tcp: TcpStream, remote: SocketAddr, place: Place) {
         let open = Arc::clone(&self.open);
         let router = self.router.clone();
         let (closing, cut) = (self.closing.clone(), self.cut.clone());
@@ -135,7 +116,7 @@ impl Server {
                 () = served => (),
                 () = cut.cancelled() => (),
             }
-            drop(slot);
+            drop(place);
         });
     }
 

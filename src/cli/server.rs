@@ -195,7 +195,7 @@ impl Replica {
                 self.store.health(),
                 stop.clone().cancelled_owned(),
             )
-            .map(|ended| ended.map_err(failed)),
+            .map(Ok),
         );
 
         let door = Door {

@@ -1,17 +1,25 @@
 //! `/metrics`, `/livez` and `/readyz`, in plain HTTP on a listener of their own.
 
 use std::future::Future;
-use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::bootstrap::Places;
 use crate::store::Health;
 
 use super::health::Readiness;
@@ -20,33 +28,74 @@ use super::metrics::Metrics;
 /// What the text format of OpenMetrics is called (OpenMetrics 1.0, section "Overall Structure").
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Connections at one time, and those of one address: probes must get through to the last.
+const CONNECTIONS: usize = 64;
+const CONNECTIONS_PER_ADDRESS: usize = 16;
+/// From the end of one answer to the end of the next request's headers.
+const HEADERS: Duration = Duration::from_secs(10);
+/// Nobody stays longer.
+const CONNECTION: Duration = Duration::from_secs(300);
+/// What runs when it stops may go on for so long.
+const STOP: Duration = Duration::from_secs(2);
+
 #[derive(Clone)]
 struct Sources {
     metrics: Arc<Metrics>,
     health: watch::Receiver<Health>,
 }
 
-/// Answers until `shutdown` is over; then the requests at hand are finished.
+/// Answers until `shutdown` is over; then the requests at hand are finished, in bounded time.
 ///
 /// Nothing here is secret, nor authenticated: bind it to loopback, or to the pod's network if a
-/// policy says who may ask.
-///
-/// # Errors
-/// If the listener fails.
+/// policy says who may ask. Whoever asks slowly, or often, keeps nobody else out.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     health: watch::Receiver<Health>,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
     let router = Router::new()
         .route("/metrics", get(show_metrics))
         .route("/livez", get(show_livez))
         .route("/readyz", get(show_readyz))
         .with_state(Sources { metrics, health });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown)
-        .await
+    let places = Places::new(CONNECTIONS, CONNECTIONS_PER_ADDRESS);
+    let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            (tcp, _, place) = places.accept(&listener) => {
+                let (router, closing) = (router.clone(), closing.clone());
+                connections.spawn(async move {
+                    converse(tcp, router, closing).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+    drop(listener);
+    closing.cancel();
+    connections.close();
+    connections.wait().await;
+}
+
+/// Answers the requests of one connection.
+async fn converse(tcp: TcpStream, router: Router, closing: CancellationToken) {
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .serve_connection(TokioIo::new(tcp), TowerToHyperService::new(router))
+    );
+    tokio::select! {
+        _ended = connection.as_mut() => return,
+        () = sleep(CONNECTION) => (),
+        () = closing.cancelled() => (),
+    }
+    connection.as_mut().graceful_shutdown();
+    let _cut_off = timeout(STOP, connection).await;
 }
 
 async fn show_metrics(State(sources): State<Sources>) -> Response {

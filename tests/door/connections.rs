@@ -99,6 +99,50 @@ async fn half_open_connections_lose_their_place() {
     assert!(world.observer.handshakes_failed() >= 5);
 }
 
+/// One address took all places, and asked for the CA now and then to keep them.
+#[tokio::test]
+async fn one_address_does_not_take_all_places() {
+    let world = World::open_with(|door| {
+        door.limits.connections = 6;
+        door.limits.connections_per_address = 4;
+    })
+    .await;
+    let token = world.plain_token().await;
+    let greedy = |count| {
+        let address = world.address;
+        async move {
+            let mut held = Vec::new();
+            for _ in 0..count {
+                held.push(connect_from([127, 0, 0, 66], address).await);
+            }
+            held
+        }
+    };
+    let held = greedy(40).await;
+    // Everybody else is let in at once, not when the greedy one's time is over.
+    let begun = Instant::now();
+    ask(&world, &token, &new_key()).await.admission();
+    assert!(begun.elapsed() < world_limits().handshake, "it waited");
+    // What is beyond its part was hung up on.
+    let mut hung_up = 0;
+    for mut connection in held {
+        let read = tokio::time::timeout(Duration::from_millis(20), connection.read_u8());
+        hung_up += usize::from(matches!(read.await, Ok(Err(_))));
+    }
+    assert_eq!(hung_up, 36);
+}
+
+fn world_limits() -> jointoken::bootstrap::DoorLimits {
+    jointoken::bootstrap::DoorLimits::default()
+}
+
+/// A connection from this address of the loopback's.
+async fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    soon(socket.connect(to)).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed() {
     let world = World::open_with(|door| door.limits.headers = Duration::from_millis(200)).await;

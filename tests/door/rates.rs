@@ -1,12 +1,12 @@
 //! Limits on failures and on the use of one token.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use jointoken::bootstrap::{Class, Rate};
 
-use crate::caller::{Caller, acknowledge, ask, ask_text, new_key};
+use crate::caller::{Caller, acknowledge, ask, ask_text, new_key, request};
 use crate::world::World;
 
 /// A burst, and then nothing for as long as a test runs.
@@ -113,4 +113,47 @@ async fn a_token_of_another_store_is_a_token_that_is_used() {
         assert_eq!(ask(&world, &token, &new_key()).await.code(), code);
     }
     assert_eq!(world.observer.refused()[0].token_id, Some(token.id));
+}
+
+/// Refusals are audited before the reply, so none may be had without a limit: this one once was, by
+/// anybody who reached the port.
+#[tokio::test]
+async fn acknowledging_nonsense_fills_no_audit() {
+    let world = World::open_with(|door| door.limits.rates.failures_per_address = burst(2)).await;
+    let mut caller = Caller::connect(&world, Some(&new_key())).await;
+    let nonsense = serde_json::json!({ "token_id": "no such id" });
+    for code in ["not_admitted", "not_admitted", "rate_limited"] {
+        assert_eq!(caller.post("/v1/ack", &nonsense).await.code(), code);
+    }
+    assert_eq!(world.observer.refused().len(), 2);
+}
+
+/// Otherwise one connection has a core of the server for itself, guess by guess.
+#[tokio::test]
+async fn who_is_to_slow_down_is_answered_slowly() {
+    let world = World::open_with(|door| {
+        door.limits.rates.failures_per_address = burst(1);
+        door.limits.slow_answer = Duration::from_millis(300);
+    })
+    .await;
+    let token = world.plain_token().await;
+    let key = new_key();
+    let mut caller = Caller::connect(&world, Some(&key)).await;
+    let guess = request("hello", &key);
+    assert_eq!(
+        caller.post("/v1/join", &guess).await.code(),
+        "invalid_token"
+    );
+    let begun = Instant::now();
+    for _ in 0..2 {
+        assert_eq!(caller.post("/v1/join", &guess).await.code(), "rate_limited");
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(600));
+    // The observer hears of it at once, and a valid token has its answer at once.
+    let longest = world.observer.answered().into_iter().map(|a| a.duration);
+    assert!(longest.max().unwrap() < Duration::from_millis(300));
+    caller
+        .post("/v1/join", &request(token.text.expose(), &key))
+        .await
+        .admission();
 }

@@ -62,5 +62,78 @@ async fn probes_follow_the_store_and_shutdown_ends_the_server() {
     assert!(text.contains("no space left on device"), "{text}");
 
     stop.send(()).unwrap();
-    server.await.unwrap().unwrap();
+    server.await.unwrap();
+}
+
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+async fn served() -> Served {
+    let receiver = watch::channel(Health::default()).1;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Arc::new(Metrics::new(receiver.clone()));
+    let server = tokio::spawn(serve(listener, metrics, receiver, async {
+        let _ = stopped.await;
+    }));
+    Served {
+        address,
+        stop,
+        server,
+    }
+}
+
+/// Whoever can reach this port could have kept a replica from ever stopping: by half a request.
+#[tokio::test]
+async fn half_a_request_does_not_keep_it_from_stopping() {
+    let served = served().await;
+    let mut sloth = TcpStream::connect(served.address).await.unwrap();
+    sloth.write_all(b"GET /metr").await.unwrap();
+    assert_eq!(ask(served.address, "/livez").await.0, 200);
+    served.stop.send(()).unwrap();
+    timeout(Duration::from_secs(20), served.server)
+        .await
+        .expect("it stops")
+        .unwrap();
+}
+
+/// Every connection is a file descriptor that the store may need.
+#[tokio::test]
+async fn one_address_does_not_get_more_than_its_part() {
+    let served = served().await;
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS_PER_ADDRESS {
+        let mut kept = TcpStream::connect(served.address).await.unwrap();
+        kept.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(kept.read_u8().await.unwrap(), b'H');
+        connections.push(kept);
+    }
+    let mut more = TcpStream::connect(served.address).await.unwrap();
+    let _ = more
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    let mut said = Vec::new();
+    let _ = more.read_to_end(&mut said).await;
+    assert_eq!(said, b"", "it is hung up on");
+    // When one goes there is a place again.
+    connections.pop();
+    timeout(Duration::from_secs(20), async {
+        loop {
+            let mut again = TcpStream::connect(served.address).await.unwrap();
+            let _ = again
+                .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await;
+            if again.read_u8().await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await
+    .expect("a place");
 }
