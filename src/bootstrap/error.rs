@@ -276,6 +276,13 @@ impl DoorError {
                 "the store's clock is ahead of the servers'; nothing is issued until time has caught up",
                 30_000,
             ),
+            Self::Store(StoreError::KeysAmiss) => retry(
+                S::SERVICE_UNAVAILABLE,
+                Code::Unavailable,
+                Failed,
+                "the server's keys are not in order, and it admits nobody until they are; ask again later with the same key",
+                30_000,
+            ),
             Self::Store(StoreError::Stopped) | Self::NotReady => retry(
                 S::SERVICE_UNAVAILABLE,
                 Code::Unavailable,

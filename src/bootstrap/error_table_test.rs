@@ -123,6 +123,7 @@ fn every_error_has_its_status_code_and_class() {
             TryAgain,
         ),
         (StoreError::Clock.into(), 503, Code::ClockAhead, TryAgain),
+        (StoreError::KeysAmiss.into(), 503, Code::Unavailable, Failed),
         (StoreError::Stopped.into(), 503, Code::Unavailable, TryAgain),
         (DoorError::ClaimLost, 503, Code::OutcomeUnknown, TryAgain),
         (DoorError::SigningFailed, 503, Code::Unavailable, Failed),

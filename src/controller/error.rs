@@ -55,6 +55,7 @@ impl Error {
             Self::Store(StoreError::NoLeader) => "store_no_leader",
             Self::Store(StoreError::Unknown) => "store_unknown",
             Self::Store(StoreError::Clock) => "store_clock",
+            Self::Store(StoreError::KeysAmiss) => "store_keys_amiss",
             Self::Store(StoreError::Stopped) => "store_stopped",
             Self::NotFounded => "not_founded",
             Self::Random(_) => "random",

@@ -91,6 +91,11 @@ pub enum StoreError {
     /// The state's clock is far ahead of the leader's: nothing new may be issued until time has caught up.
     #[error("the store's clock is ahead of the group's by more than five minutes")]
     Clock,
+    /// A key has vanished or was exchanged since the store was opened: nothing is issued until it is back.
+    #[error(
+        "a key of the store is missing or was exchanged: the log of its operator says which, and what to do"
+    )]
+    KeysAmiss,
     /// The store has stopped (a failed disk, an unusable log): the process is about to end.
     #[error("the store has stopped")]
     Stopped,

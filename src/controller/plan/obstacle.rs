@@ -65,6 +65,7 @@ impl Obstacle {
             Self::NameNotAllowed(_) => ConditionReason::NameNotAllowed,
             Self::KeyMissing => ConditionReason::KeyUnavailable,
             Self::StoreReplaced => ConditionReason::Restored,
+            Self::StoreUnavailable(StoreError::KeysAmiss) => ConditionReason::KeyUnavailable,
             Self::StoreUnavailable(_) => ConditionReason::StoreUnavailable,
             Self::Unrenderable(_) | Self::Field(_) => ConditionReason::Refused,
             Self::Refused(refusal) => match refusal {

@@ -8,6 +8,7 @@ mod store;
 use std::fmt;
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ use store::{HealthCollector, StoreMetrics};
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// 1 while every key is as the store was founded with it.
+    pub keys_in_order: Gauge,
     /// The controller's part.
     pub controller: ControllerMetrics,
     /// The door's part: also who writes its refusals down.
@@ -41,6 +44,13 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry.register_collector(Box::new(HealthCollector(health)));
+        let keys_in_order = Gauge::default();
+        keys_in_order.set(1);
+        registry.register(
+            "keys_in_order",
+            "1 while every key is as the store was founded with it; else nothing is minted or signed",
+            keys_in_order.clone(),
+        );
         let store = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
         let controller =
             ControllerMetrics::register(registry.sub_registry_with_prefix("controller"));
@@ -48,6 +58,7 @@ impl Metrics {
         let door = DoorMetrics::register(registry.sub_registry_with_prefix("door"));
         Self {
             registry,
+            keys_in_order,
             controller,
             door,
             store,

@@ -93,6 +93,7 @@ const fn fate(committed: &Result<Committed, StoreError>) -> &'static str {
         Err(StoreError::NoLeader) => "no_leader",
         Err(StoreError::Unknown) => "unknown",
         Err(StoreError::Clock) => "clock",
+        Err(StoreError::KeysAmiss) => "keys_amiss",
         Err(StoreError::Stopped) => "stopped",
     }
 }
