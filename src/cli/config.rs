@@ -9,12 +9,23 @@ use serde::{Deserialize, Deserializer};
 use super::duration::HumanDuration;
 use crate::lifecycle::Settings;
 use crate::pki::TrustDomain;
-use crate::token::{MAX_URLS, NodePattern, is_door_url};
+use crate::token::{
+    Audience, Claims, Delivery, KeyId, MAX_URLS, NodePattern, Purpose, SigningKey, TokenId,
+    is_door_url, is_node_name, mint,
+};
 
 /// Where a door listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:8443";
 /// Where metrics and health are served unless told otherwise: to this machine alone.
 pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9090";
+
+/// As long as a token may ever be let live: the tombstone of one that was aborted by its id alone is kept
+/// for as long as any token could live.
+const MAX_TOKEN_TTL: HumanDuration = HumanDuration::from_days(90);
+/// As long as a member's certificate may ever live: that a machine is barred is remembered for as long.
+const MAX_CERTIFICATE_LIFETIME: HumanDuration = HumanDuration::from_days(365);
+/// `sun_path` holds 108 bytes, the last of them zero (`man 7 unix`).
+const MAX_SOCKET_PATH: usize = 107;
 
 /// A replica's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -117,17 +128,73 @@ impl ServerConfig {
                 "the advertised URL {url:?} is not of the form https://host[:port], in lower case and with nothing behind it"
             )));
         }
-        for (name, duration) in [
-            ("certificate lifetime", self.certificate_lifetime),
-            ("maximum token TTL", self.max_token_ttl),
+        for (name, duration, most) in [
+            (
+                "certificate lifetime",
+                self.certificate_lifetime,
+                MAX_CERTIFICATE_LIFETIME,
+            ),
+            ("maximum token TTL", self.max_token_ttl, MAX_TOKEN_TTL),
         ] {
-            if duration.as_ms() < 60_000 {
+            in_bounds(name, duration, most)?;
+        }
+        if let Some(nodedb) = &self.nodedb {
+            in_bounds(
+                "maximum TTL of NodeDB tokens",
+                nodedb.max_ttl,
+                MAX_TOKEN_TTL,
+            )?;
+            if nodedb.max_ttl > self.max_token_ttl {
                 return Err(ConfigError::Invalid(format!(
-                    "the {name} is less than a minute"
+                    "the maximum TTL of NodeDB tokens, {}, is more than that of any token, {}: raise that one or lower this one",
+                    nodedb.max_ttl, self.max_token_ttl
                 )));
             }
         }
+        self.check_token_length()?;
+        if self.listen == self.metrics_listen && self.listen.port() != 0 {
+            return Err(ConfigError::Invalid(format!(
+                "the door and the metrics cannot both listen on {}: give one of them another port",
+                self.listen
+            )));
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::Invalid(
+                "the data folder has no name".to_owned(),
+            ));
+        }
+        let socket = self.admin_socket();
+        if socket.as_os_str().len() > MAX_SOCKET_PATH {
+            return Err(ConfigError::Invalid(format!(
+                "the path of the admin socket, {}, is longer than the {MAX_SOCKET_PATH} bytes that a Unix socket may have: give a shorter one",
+                socket.display()
+            )));
+        }
         Ok(())
+    }
+
+    /// Whether every token can carry the URLs, that of the longest node name too.
+    fn check_token_length(&self) -> Result<(), ConfigError> {
+        let probe = SigningKey::from_bytes(Purpose::Resource, KeyId([0; 8]), &[0; 32]);
+        let claims = Claims {
+            purpose: Purpose::Resource,
+            key_id: probe.id(),
+            audience: Audience([0; 8]),
+            token_id: TokenId([0; 16]),
+            node_name: "n".repeat(63),
+            issued_at_ms: 0,
+            expires_at_ms: 1,
+        };
+        let delivery = Delivery {
+            door_pin: [0; 32],
+            urls: self.advertise_urls.clone(),
+        };
+        match mint(&probe, &claims, &delivery) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ConfigError::Invalid(format!(
+                "the advertised URLs are together too long for a token ({error}): give fewer or shorter ones"
+            ))),
+        }
     }
 
     /// The trust domain, checked.
@@ -148,6 +215,9 @@ impl ServerConfig {
         self.bare_names
             .iter()
             .map(|(namespace, pattern)| match pattern.parse() {
+                _ if !is_node_name(namespace) => Err(ConfigError::Invalid(format!(
+                    "the bare names of {namespace:?}: that is not the name of a namespace"
+                ))),
                 Ok(pattern) => Ok((namespace.clone(), pattern)),
                 Err(error) => Err(ConfigError::Invalid(format!(
                     "the bare names of namespace {namespace}: {error}"
@@ -184,6 +254,21 @@ impl ServerConfig {
         hosts.dedup();
         hosts
     }
+}
+
+/// Whether a length of time is at least a minute and no longer than this.
+fn in_bounds(name: &str, duration: HumanDuration, most: HumanDuration) -> Result<(), ConfigError> {
+    if duration.as_ms() < 60_000 {
+        return Err(ConfigError::Invalid(format!(
+            "the {name}, {duration}, is less than a minute"
+        )));
+    }
+    if duration > most {
+        return Err(ConfigError::Invalid(format!(
+            "the {name}, {duration}, is more than {most}"
+        )));
+    }
+    Ok(())
 }
 
 /// A value that was left out behind its name: YAML's null, which the check of the field then names.
@@ -251,6 +336,20 @@ mod tests {
             ("certificateLifetime: 5s", "certificate lifetime"),
             ("bareNames: {db: \"A\"}", "namespace db"),
             ("nodedb: {secretFile: /s}", "maxTtl"),
+            ("nodedb: {secretFile: /s, maxTtl: 0s}", "less than a minute"),
+            (
+                "nodedb: {secretFile: /s, maxTtl: 8d}",
+                "than that of any token, 7d",
+            ),
+            (
+                "maxTokenTtl: 91d",
+                "maximum token TTL, 91d, is more than 90d",
+            ),
+            ("maxTokenTtl: 18446744073709551s", "is more than 90d"),
+            ("certificateLifetime: 366d", "is more than 365d"),
+            ("bareNames: {Db: a}", "not the name of a namespace"),
+            ("metricsListen: \"[::]:8443\"", "both listen"),
+            (&*format!("adminSocket: /{}", "a".repeat(107)), "107 bytes"),
         ] {
             let error = parse(&format!("{MINIMAL}{added}\n")).unwrap_err();
             assert!(error.contains(message), "{added}: {error}");
@@ -261,6 +360,20 @@ mod tests {
         let error =
             parse("dataDir: /d\ntrustDomain: e\nadvertiseUrls: [\"http://a\"]").unwrap_err();
         assert!(error.contains("https://host"), "{error}");
+        let label = "a".repeat(60);
+        let host = [label.as_str(); 4].join(".");
+        let long = format!(
+            "[{}]",
+            [format!("\"https://{host}\"").as_str(); 3].join(", ")
+        );
+        let error = parse(&format!(
+            "dataDir: /d\ntrustDomain: e\nadvertiseUrls: {long}"
+        ))
+        .unwrap_err();
+        assert!(error.contains("too long for a token"), "{error}");
+        let error =
+            parse("dataDir: \"\"\ntrustDomain: e\nadvertiseUrls: [\"https://a\"]").unwrap_err();
+        assert!(error.contains("data folder"), "{error}");
         let error = parse("dataDir: /d\ntrustDomain: e\nadvertiseUrls: []").unwrap_err();
         assert!(error.contains("one to 4"), "{error}");
     }

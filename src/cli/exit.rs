@@ -52,6 +52,8 @@ pub struct Failure {
     pub exit: Exit,
     /// The line, without `error:` before it.
     pub message: String,
+    /// It has been said already.
+    pub is_said: bool,
 }
 
 impl Failure {
@@ -60,6 +62,7 @@ impl Failure {
         Self {
             exit,
             message: message.to_string(),
+            is_said: false,
         }
     }
 

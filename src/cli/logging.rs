@@ -22,7 +22,7 @@ pub struct LogArgs {
     log_format: Format,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people
     Text,
@@ -31,6 +31,18 @@ enum Format {
 }
 
 impl LogArgs {
+    /// Says why the server failed in the form of its log: programs that read it expect nothing else.
+    pub fn say(&self, failure: Failure) -> Failure {
+        if self.log_format == Format::Json {
+            tracing::error!(exit_code = failure.exit as u8, "{}", failure.message);
+            return Failure {
+                is_said: true,
+                ..failure
+            };
+        }
+        failure
+    }
+
     /// Starts the log of this process.
     pub fn init(&self) -> Result<(), Failure> {
         let format = match self.log_format {

@@ -20,6 +20,8 @@ mod operator;
 mod output;
 mod serve;
 mod server;
+mod statuses;
+mod stop;
 mod time;
 mod version;
 

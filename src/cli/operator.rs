@@ -1,21 +1,31 @@
 //! `jointoken operator`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::sync::watch;
 
 use super::config::{self, NodeDbConfig, ServerConfig};
 use super::duration::HumanDuration;
 use super::exit::{EXIT_CODES, Failure};
 use super::logging::LogArgs;
 use super::output::Output;
-use super::server::Replica;
-use crate::controller::{ControllerConfig, FoundingConfigMap, Minting, Operator, SecretVault};
+use super::server::{Ground, Replica};
+use super::statuses::Statuses;
+use super::stop;
+use crate::api::JoinToken;
+use crate::controller::{
+    self, ControllerConfig, Effect, Effected, Effects, FoundingConfigMap, Minting, Operator,
+    SecretVault,
+};
+use crate::store::StoreError;
+use crate::token::is_node_name;
 
 /// What the names of the operator's own objects begin with.
 const PREFIX: &str = "jointoken";
@@ -104,6 +114,15 @@ impl Args {
         if bare_names.len() < self.bare_names.len() {
             return Err(Failure::usage("--bare-names names a namespace twice"));
         }
+        let mut named = self.namespaces.iter().chain(&self.system_namespace);
+        if let Some(odd) = named.find(|name| !is_node_name(name)) {
+            return Err(Failure::usage(format_args!(
+                "{odd:?} is not the name of a namespace: --namespace takes names separated by commas, and none at all stands for every namespace"
+            )));
+        }
+        if self.namespaces.iter().collect::<BTreeSet<_>>().len() < self.namespaces.len() {
+            return Err(Failure::usage("--namespace names a namespace twice"));
+        }
         let config = ServerConfig {
             data_dir: self.data_dir.clone(),
             trust_domain: self.trust_domain.clone(),
@@ -131,7 +150,12 @@ impl Args {
 pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
     let config = args.config()?;
     args.log.init()?;
-    let kube = kube_config(&args).await?;
+    let served = stop::serve(start(&args, &config)).await;
+    served.map_err(|failure| args.log.say(failure))
+}
+
+async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
+    let kube = kube_config(args).await?;
     let system_namespace = args
         .system_namespace
         .clone()
@@ -139,11 +163,20 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
     let client = Client::try_from(kube).map_err(|error| {
         Failure::usage(format_args!("the Kubernetes API cannot be used: {error}"))
     })?;
-    let vault = SecretVault::new(client.clone(), &system_namespace, PREFIX);
-    let object = FoundingConfigMap::new(client.clone(), &system_namespace, PREFIX);
-    let mut replica = Replica::start(&config, &vault, Some(&object)).await?;
+    let statuses = Statuses::new(&client, &args.namespaces);
+    statuses.check().await?;
+    let ground = Ground {
+        vault: Arc::new(SecretVault::new(client.clone(), &system_namespace, PREFIX)),
+        object: Some(Arc::new(FoundingConfigMap::new(
+            client.clone(),
+            &system_namespace,
+            PREFIX,
+        ))),
+        former: Some(&statuses),
+    };
+    let mut replica = Replica::start(config, ground).await?;
     let controller_config = ControllerConfig {
-        namespaces: args.namespaces,
+        namespaces: args.namespaces.clone(),
         node_names: config.bare_name_patterns().map_err(Failure::usage)?,
         instance: std::env::var("POD_NAME").ok(),
     };
@@ -153,6 +186,7 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
         door_ca_pem: replica.material.door.cert_pem(),
     };
     let stop = replica.stop_token();
+    let keys_in_order = replica.keys_in_order.clone();
     let controller = Operator::new(
         client,
         Arc::clone(&replica.store),
@@ -160,9 +194,34 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
         minting,
         Arc::clone(&replica.clock),
         replica.metrics.controller.clone(),
-    );
+    )
+    .with_effects(|effects| {
+        Arc::new(GuardedEffects {
+            effects,
+            keys_in_order,
+        })
+    });
     replica.spawn("controller", controller.run(stop.cancelled_owned()).map(Ok));
-    replica.run().await
+    Ok(replica)
+}
+
+/// Renders no token while the store's keys are not in order; the store itself registers none then.
+struct GuardedEffects {
+    effects: Arc<dyn Effects>,
+    keys_in_order: watch::Receiver<bool>,
+}
+
+impl Effects for GuardedEffects {
+    fn perform<'a>(
+        &'a self,
+        resource: &'a JoinToken,
+        effect: &'a Effect,
+    ) -> BoxFuture<'a, Result<Effected, controller::Error>> {
+        if matches!(effect, Effect::CreateSecret { .. }) && !*self.keys_in_order.borrow() {
+            return async { Err(StoreError::KeysAmiss.into()) }.boxed();
+        }
+        self.effects.perform(resource, effect)
+    }
 }
 
 async fn kube_config(args: &Args) -> Result<Config, Failure> {

@@ -39,6 +39,9 @@ impl Output {
 
     /// Prints a failure to standard error.
     pub fn print_failure(self, failure: &Failure) {
+        if failure.is_said {
+            return;
+        }
         let line = match self {
             Self::Text => format!("error: {}", failure.message),
             Self::Json => {

@@ -1,12 +1,14 @@
 //! `jointoken serve`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::config::ServerConfig;
 use super::exit::{EXIT_CODES, Failure};
 use super::logging::LogArgs;
 use super::output::Output;
-use super::server::Replica;
+use super::server::{Ground, Replica};
+use super::stop;
 use crate::founding::FolderVault;
 
 /// Runs the door and its store without Kubernetes
@@ -44,6 +46,11 @@ pub struct Args {
 pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
     let config = ServerConfig::read(&args.config).map_err(Failure::usage)?;
     args.log.init()?;
-    let vault = FolderVault::new(config.data_dir.join("keys"));
-    Replica::start(&config, &vault, None).await?.run().await
+    let ground = Ground {
+        vault: Arc::new(FolderVault::new(config.data_dir.join("keys"))),
+        object: None,
+        former: None,
+    };
+    let served = stop::serve(Replica::start(&config, ground)).await;
+    served.map_err(|failure| args.log.say(failure))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,8 @@ use crate::admin::{AdminServer, KeyExporter};
 use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::founding::{
-    FoundingObject, IfAbsent, KeySource, Material, OnDisk, Site, Vault, adopt_nodedb, found_or_open,
+    FormerEpochs, FoundingObject, GuardedStore, IfAbsent, KeyGuard, KeySource, Material, OnDisk,
+    Site, Vault, adopt_nodedb, found_or_open,
 };
 use crate::pki::TrustDomain;
 use crate::store::disk::RealDisk;
@@ -27,6 +28,15 @@ use crate::telemetry::{self, audit, metrics::Metrics};
 use crate::token::StoreId;
 use crate::token::{Delivery, SigningKey};
 
+/// Where the keys of a replica are kept, and what it is told of the cluster.
+pub struct Ground<'a> {
+    pub vault: Arc<dyn Vault>,
+    /// `None` outside Kubernetes.
+    pub object: Option<Arc<dyn FoundingObject>>,
+    /// `None` outside Kubernetes.
+    pub former: Option<&'a dyn FormerEpochs>,
+}
+
 /// A replica that is serving.
 pub struct Replica {
     pub store: Arc<dyn TokenStore>,
@@ -34,8 +44,9 @@ pub struct Replica {
     pub metrics: Arc<Metrics>,
     pub delivery: Delivery,
     pub clock: Arc<dyn Clock>,
+    /// Every key is as the store was founded with it.
+    pub keys_in_order: watch::Receiver<bool>,
     raft: RaftStore,
-    told_to_stop: StopSignals,
     stop: CancellationToken,
     parts: JoinSet<Part>,
 }
@@ -48,13 +59,7 @@ impl Replica {
     ///
     /// # Errors
     /// One line that says what is wrong and what to do; nothing is left running.
-    pub async fn start(
-        config: &ServerConfig,
-        vault: &dyn Vault,
-        object: Option<&dyn FoundingObject>,
-    ) -> Result<Self, Failure> {
-        // From here on, so that one that comes before everything is open is not lost.
-        let told_to_stop = StopSignals::listen().map_err(failed)?;
+    pub async fn start(config: &ServerConfig, ground: Ground<'_>) -> Result<Self, Failure> {
         let trust_domain = config.trust_domain().map_err(Failure::usage)?;
         let nodedb = nodedb_key(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -86,8 +91,9 @@ impl Replica {
         };
         let opened = found_or_open(Site {
             data: &folder,
-            vault,
-            object,
+            vault: &*ground.vault,
+            object: ground.object.as_deref(),
+            former: ground.former,
             trust_domain: &trust_domain,
             clock: &*clock,
         })
@@ -105,10 +111,16 @@ impl Replica {
             "the store is open"
         );
         let metrics = Arc::new(Metrics::new(opened.store.health()));
-        let store: Arc<dyn TokenStore> = Arc::new(telemetry::metrics::MeteredStore::new(
-            opened.store,
-            &metrics,
-        ));
+        let guard = KeyGuard::new(
+            opened.identity,
+            ground.vault,
+            ground.object,
+            Arc::clone(&opened.store),
+        );
+        let keys_in_order = guard.in_order();
+        let store = Arc::new(GuardedStore::new(opened.store, keys_in_order.clone()));
+        let store: Arc<dyn TokenStore> =
+            Arc::new(telemetry::metrics::MeteredStore::new(store, &metrics));
         let material = opened.material;
         let mut replica = Self {
             delivery: Delivery {
@@ -119,16 +131,29 @@ impl Replica {
             material,
             metrics,
             clock,
+            keys_in_order,
             raft,
-            told_to_stop,
             stop: CancellationToken::new(),
             parts: JoinSet::new(),
         };
+        replica.spawn_until_stop("key guard", guard.run());
+        replica.spawn_until_stop("key gauge", replica.show_keys());
         match replica.open_doors(config, trust_domain, nodedb).await {
             Ok(()) => Ok(replica),
             Err(failure) => {
                 replica.shut_down().await;
                 Err(failure)
+            }
+        }
+    }
+
+    /// Shows in the metrics whether the keys are in order.
+    fn show_keys(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut keys_in_order = self.keys_in_order.clone();
+        let gauge = self.metrics.keys_in_order.clone();
+        async move {
+            while keys_in_order.changed().await.is_ok() {
+                gauge.set(i64::from(*keys_in_order.borrow_and_update()));
             }
         }
     }
@@ -248,17 +273,8 @@ impl Replica {
         self.stop.clone()
     }
 
-    /// Serves until SIGTERM or SIGINT, or until a part fails; then stops everything in order.
-    ///
-    /// # Errors
-    /// When a part failed, or the store has stopped for good.
-    pub async fn run(mut self) -> Result<(), Failure> {
-        let ended = self.until_stopped().await;
-        self.shut_down().await;
-        ended
-    }
-
-    async fn until_stopped(&mut self) -> Result<(), Failure> {
+    /// Why it cannot go on, when that comes: a part failed, or the store has stopped for good.
+    pub async fn until_failed(&mut self) -> Failure {
         let mut health = self.store.health();
         let fatal = async {
             match health.wait_for(|health| health.fatal.is_some()).await {
@@ -267,25 +283,19 @@ impl Replica {
             }
         };
         tokio::select! {
-            signal = self.told_to_stop.next() => tracing::info!("{signal}: stopping"),
-            reason = fatal => {
-                return Err(failed(format_args!(
-                    "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
-                )));
-            }
-            Some(ended) = self.parts.join_next() => {
-                return Err(match ended {
-                    Ok((name, Err(failure))) => Failure::new(failure.exit, format_args!("{name}: {}", failure.message)),
-                    Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
-                    Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
-                });
+            reason = fatal => failed(format_args!(
+                "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
+            )),
+            Some(ended) = self.parts.join_next() => match ended {
+                Ok((name, Err(failure))) => Failure::new(failure.exit, format_args!("{name}: {}", failure.message)),
+                Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
+                Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
             }
         }
-        Ok(())
     }
 
     /// The door first, the store last: what is in flight may still commit.
-    async fn shut_down(mut self) {
+    pub async fn shut_down(mut self) {
         self.stop.cancel();
         while let Some(ended) = self.parts.join_next().await {
             if let Ok((name, Err(failure))) = ended {
@@ -293,29 +303,6 @@ impl Replica {
             }
         }
         self.raft.shutdown().await;
-    }
-}
-
-/// What tells a server to stop.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// The name of the signal that came.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }
 

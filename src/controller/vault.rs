@@ -50,7 +50,7 @@ impl SecretVault {
         match found.map_err(|error| VaultError::new(place(), error))? {
             Some(secret) => item_of(secret)
                 .map(Some)
-                .map_err(|error| VaultError::new(place(), error)),
+                .map_err(|error| VaultError::unfit(place(), error)),
             None => Ok(None),
         }
     }
@@ -119,7 +119,7 @@ impl FoundingConfigMap {
         let data = config_map.data.unwrap_or_default();
         match owner(data.get("store-id"), data.get("epoch")) {
             Some(founding) => Ok(Some(founding)),
-            None => Err(VaultError::new(
+            None => Err(VaultError::unfit(
                 self.place(),
                 "does not say which store was founded: data must have store-id and epoch, restore it from the backup",
             )),

@@ -9,18 +9,27 @@ use crate::pki::PkiError;
 use crate::store::{OpenError, StoreError};
 use crate::token::{Fingerprint, KeyId, RandomError, StoreId};
 
+/// Why no message may advise to put an older copy of the data folder in its place.
+pub(super) const OLDER_COPY: &str =
+    "since an older copy would admit again whoever was admitted after it was made";
+
+/// How to go on without the data folder.
+const FOUND_ANEW: &str = "in which no token of the old one is valid and used JoinTokens stay used";
+
 /// Why a store is not founded or not opened. Nothing was made anew in the place of anything.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundingError {
     /// An empty data folder beside the mark of a founding.
     #[error(
-        "{place} says that store {} was founded, but this replica's data folder is empty: bring its volume or a backup of it back. \
-         Only if the store is lost for good, remove {place} and the keys that belong to it, and start again: that founds a new store, in which no token of the old one is valid",
+        "{place} says that store {} was founded, but this replica's data folder is empty: mount the volume that it had, as it was last, {OLDER_COPY}. \
+         Only if that is lost for good, delete {place} and the keys beside it ({keys}), and start again: that founds a new store, {FOUND_ANEW}",
         .founding.store_id
     )]
     EmptyFolder {
         /// Where the founding object is.
         place: String,
+        /// Where the keys are, all of them.
+        keys: String,
         /// What it says.
         founding: Founding,
     },
@@ -39,7 +48,7 @@ pub enum FoundingError {
     },
     /// The founding object has vanished.
     #[error(
-        "{place} is missing: it was made when the store was founded. Restore it from the backup (store id {}, epoch {})",
+        "{place} is missing: it was made when the store was founded. Create it again with the data store-id: \"{}\" and epoch: \"{}\"",
         .ours.store_id, .ours.epoch
     )]
     ObjectMissing {
@@ -48,6 +57,11 @@ pub enum FoundingError {
         /// What it should say.
         ours: Founding,
     },
+    /// A status tells of an epoch that no store can come to by itself.
+    #[error(
+        "a JoinToken's status says storeEpoch {0}, and no store can have a higher one: find out who wrote that, and delete the resource"
+    )]
+    NoEpochLeft(u64),
     /// While founding: there is an item of another store already.
     #[error(
         "{place} already holds the {item} of another store, {found}: found this store elsewhere, or remove it if that store is gone for good"
@@ -62,7 +76,7 @@ pub enum FoundingError {
     },
     /// After founding: an item has vanished.
     #[error(
-        "the {item} is missing ({place}): it was made when store {store_id} was founded and is not made anew. Restore it from the backup"
+        "the {item} is missing ({place}): it was made when store {store_id} was founded and is not made anew. Put it back from the backup of the keys"
     )]
     Missing {
         /// Which item.
@@ -74,7 +88,7 @@ pub enum FoundingError {
     },
     /// After founding: another store's item lies in the place of this one's.
     #[error(
-        "the {item} in {place} is of store {found}, and this is store {expected}: restore the right one from the backup"
+        "the {item} in {place} is of store {found}, and this is store {expected} (KeyOfOtherStore): put the right one back from the backup of the keys"
     )]
     OfOtherStore {
         /// Which item.
@@ -88,7 +102,7 @@ pub enum FoundingError {
     },
     /// After founding: the item is not the one that the store recorded.
     #[error(
-        "the {item} in {place} is not the one that the store was founded with (fingerprint {found}, recorded is {expected}): restore that one from the backup"
+        "the {item} in {place} is not the one that the store was founded with (fingerprint {found}, recorded is {expected}): put that one back from the backup of the keys"
     )]
     Replaced {
         /// Which item.
@@ -122,12 +136,12 @@ pub enum FoundingError {
     },
     /// The folder says that the store was founded; the store does not.
     #[error(
-        "the data folder belongs to store {0}, but the log in it does not begin with that store's founding: restore the folder from a backup"
+        "the data folder belongs to store {0}, but the log in it does not begin with that store's founding: it was put together from several. Put the log of {0} back as it was last, {OLDER_COPY}"
     )]
     NoRecord(StoreId),
     /// The store records another key under this name, or will not have it.
     #[error(
-        "the store does not accept the signing key {0}: restore the keys from the same backup as the data folder"
+        "the store knows another signing key by the name {0}, or none may be added: put back the keys that it was founded with"
     )]
     Key(KeyId),
     /// A vault, the founding object or the identity could not be read or written.
@@ -135,7 +149,8 @@ pub enum FoundingError {
     Vault(#[from] VaultError),
     /// The folder says that the store was founded, and the store is not in it.
     #[error(
-        "the data folder belongs to store {store_id}, but that store is not in {} any more, and none is made anew: bring the replica's volume or a backup of it back",
+        "the data folder belongs to store {store_id}, but that store is not in {} any more, and none is made anew: put it back as it was last, {OLDER_COPY}. \
+         If it is lost for good, start with an empty data folder and without the old keys: that founds a new store, {FOUND_ANEW}",
         .path.display()
     )]
     StoreMissing {
@@ -161,4 +176,21 @@ pub enum FoundingError {
     /// No random numbers.
     #[error(transparent)]
     Random(#[from] RandomError),
+}
+
+impl FoundingError {
+    /// The keys, or the mark of the founding, are not what they were when the store was founded. Otherwise
+    /// they could not be looked at, or something else is wrong.
+    pub const fn is_about_keys(&self) -> bool {
+        match self {
+            Self::OtherFounding { .. }
+            | Self::ObjectMissing { .. }
+            | Self::Missing { .. }
+            | Self::OfOtherStore { .. }
+            | Self::Replaced { .. }
+            | Self::Damaged { .. } => true,
+            Self::Vault(error) => error.is_unfit,
+            _ => false,
+        }
+    }
 }

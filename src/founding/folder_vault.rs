@@ -52,11 +52,11 @@ impl FolderVault {
             let file_name = entry
                 .file_name()
                 .into_string()
-                .map_err(|_| VaultError::new(path.display().to_string(), "an odd file name"))?;
+                .map_err(|_| VaultError::unfit(path.display().to_string(), "an odd file name"))?;
             let content = Zeroizing::new(fs::read(&path).map_err(at(&path))?);
             if file_name == OWNER {
                 owner = Some(parse_owner(&content).ok_or_else(|| {
-                    VaultError::new(
+                    VaultError::unfit(
                         path.display().to_string(),
                         "does not say which store the key is of",
                     )
@@ -73,7 +73,7 @@ impl FolderVault {
             })),
             // Creating would take an empty folder's place, so it counts as nothing.
             None if parts.is_empty() => Ok(None),
-            None => Err(VaultError::new(
+            None => Err(VaultError::unfit(
                 folder.join(OWNER).display().to_string(),
                 "is missing: it says which store the key is of",
             )),

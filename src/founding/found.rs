@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::checks::Checks;
 use super::data_folder::{DataFolder, IfAbsent};
 use super::error::FoundingError;
 use super::identity::{Identity, Stage};
 use super::item::{Item, ItemName};
 use super::material::{MakeError, Material, Piece};
-use super::vault::{Creation, FoundingObject, Vault};
+use super::vault::{Creation, FormerEpochs, FoundingObject, Vault};
 use crate::clock::Clock;
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome};
@@ -19,6 +20,8 @@ use crate::token::SigningKey;
 
 /// How long a lone replica gets to become its own leader.
 const LEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// Statuses hold it as a signed number.
+const MAX_EPOCH: u64 = i64::MAX as u64;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Where a store is founded or opened.
@@ -29,6 +32,8 @@ pub struct Site<'a> {
     pub vault: &'a dyn Vault,
     /// The mark for the whole cluster; `None` outside Kubernetes.
     pub object: Option<&'a dyn FoundingObject>,
+    /// What former stores have left behind; `None` outside Kubernetes.
+    pub former: Option<&'a dyn FormerEpochs>,
     /// The configured trust domain.
     pub trust_domain: &'a TrustDomain,
     /// For the dates of the CAs.
@@ -71,8 +76,9 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
         site.make_items(&identity).await?;
         site.advance(&mut identity, Stage::Store)?;
     }
-    site.check_object(&identity).await?;
-    let pieces = site.load_items(&identity).await?;
+    let checks = site.checks();
+    checks.check_object(&identity).await?;
+    let pieces = checks.load_items(&identity).await?;
     let if_absent = match identity.stage {
         Stage::Founded => IfAbsent::Refuse,
         Stage::Items | Stage::Store => IfAbsent::Make,
@@ -92,7 +98,7 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
     } else {
         patiently(|| store.barrier()).await?;
     }
-    site.check_record(&*store, &identity, &pieces)?;
+    checks.check_record(&*store, &identity, &pieces)?;
     let material = Material::of(pieces).ok_or(FoundingError::NoRecord(identity.store_id))?;
     adopt(&*store, &material.resource_key).await?;
     if founded_now {
@@ -107,6 +113,13 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
 }
 
 impl Site<'_> {
+    fn checks(&self) -> Checks<'_> {
+        Checks {
+            vault: self.vault,
+            object: self.object,
+        }
+    }
+
     /// Gives an empty folder its identity, unless another founding is in the way.
     async fn settle(&self) -> Result<Identity, FoundingError> {
         if let Some(object) = self.object
@@ -114,6 +127,7 @@ impl Site<'_> {
         {
             return Err(FoundingError::EmptyFolder {
                 place: object.place(),
+                keys: ItemName::ALL.map(|item| self.vault.place(item)).join(", "),
                 founding,
             });
         }
@@ -123,7 +137,13 @@ impl Site<'_> {
                 return Err(self.taken(item, &there));
             }
         }
-        let drawn = Identity::draw(self.trust_domain.clone())?;
+        let former = match self.former {
+            Some(former) => former.greatest().await?,
+            None => 0,
+        };
+        let epoch = former.checked_add(1).filter(|epoch| *epoch <= MAX_EPOCH);
+        let epoch = epoch.ok_or(FoundingError::NoEpochLeft(former))?;
+        let drawn = Identity::draw(self.trust_domain.clone(), epoch)?;
         Ok(match self.data.create_identity(&drawn)? {
             Creation::Created => drawn,
             Creation::Exists(identity) => identity,
@@ -180,91 +200,6 @@ impl Site<'_> {
             place: self.vault.place(item),
             found: there.store_id,
         }
-    }
-
-    /// The mark must be there and be this store's.
-    async fn check_object(&self, identity: &Identity) -> Result<(), FoundingError> {
-        let Some(object) = self.object else {
-            return Ok(());
-        };
-        let (place, ours) = (object.place(), identity.founding());
-        match object.load().await? {
-            Some(found) if found == ours => Ok(()),
-            Some(found) => Err(FoundingError::OtherFounding { place, found, ours }),
-            None => Err(FoundingError::ObjectMissing { place, ours }),
-        }
-    }
-
-    /// Reads all items; each must be there and be this store's.
-    async fn load_items(
-        &self,
-        identity: &Identity,
-    ) -> Result<BTreeMap<ItemName, Piece>, FoundingError> {
-        let mut pieces = BTreeMap::new();
-        for item in ItemName::ALL {
-            let place = self.vault.place(item);
-            let Some(there) = self.vault.load(item).await? else {
-                return Err(FoundingError::Missing {
-                    item,
-                    place,
-                    store_id: identity.store_id,
-                });
-            };
-            if there.store_id != identity.store_id {
-                return Err(FoundingError::OfOtherStore {
-                    item,
-                    place,
-                    found: there.store_id,
-                    expected: identity.store_id,
-                });
-            }
-            let piece = Piece::from_item(item, &there, identity).map_err(|source| {
-                FoundingError::Damaged {
-                    item,
-                    place,
-                    source,
-                }
-            })?;
-            pieces.insert(item, piece);
-        }
-        Ok(pieces)
-    }
-
-    /// What the store recorded at its founding must be what is there now.
-    fn check_record(
-        &self,
-        store: &dyn TokenStore,
-        identity: &Identity,
-        pieces: &BTreeMap<ItemName, Piece>,
-    ) -> Result<(), FoundingError> {
-        let missing = || FoundingError::NoRecord(identity.store_id);
-        let record = store.founded().ok_or_else(missing)?;
-        if record.store_id != identity.store_id || record.epoch != identity.epoch {
-            return Err(missing());
-        }
-        if record.trust_domain != identity.trust_domain.as_str() {
-            return Err(FoundingError::TrustDomain {
-                founded: record.trust_domain,
-                configured: identity.trust_domain.to_string(),
-            });
-        }
-        for (name, piece) in pieces {
-            let recorded = record
-                .fingerprints
-                .iter()
-                .find(|(role, _)| role == name.as_str());
-            let (_, expected) = recorded.ok_or_else(missing)?;
-            let found = piece.fingerprint();
-            if *expected != found {
-                return Err(FoundingError::Replaced {
-                    item: *name,
-                    place: self.vault.place(*name),
-                    expected: *expected,
-                    found,
-                });
-            }
-        }
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use super::error::OLDER_COPY;
 use super::folder_vault::{at, make_folder, sync_folder, write_synced};
 use super::vault::{Creation, Founding, VaultError};
 use crate::pki::TrustDomain;
@@ -50,12 +51,12 @@ impl Stage {
 
 impl Identity {
     /// Draws a new store and its first replica.
-    pub(super) fn draw(trust_domain: TrustDomain) -> Result<Self, RandomError> {
+    pub(super) fn draw(trust_domain: TrustDomain, epoch: u64) -> Result<Self, RandomError> {
         // A node's name has no type of its own in the token room; eight bytes of randomness do.
         let node = crate::token::KeyId::random()?;
         Ok(Self {
             store_id: StoreId::random()?,
-            epoch: 1,
+            epoch,
             node_id: u64::from_be_bytes(node.0),
             trust_domain,
             stage: Stage::Items,
@@ -129,9 +130,11 @@ impl IdentityFile {
         sync_folder(&self.folder)?;
         match Identity::parse(&text) {
             Some(identity) => Ok(Some(identity)),
-            None => Err(VaultError::new(
+            None => Err(VaultError::unfit(
                 path.display().to_string(),
-                "is damaged or of a later release: restore the data folder from a backup, or use the release that wrote it",
+                format!(
+                    "is damaged or of a later release: use the release that wrote it, or put the file back from a copy (it changes only while the store is founded); the rest of the folder must stay as it is, {OLDER_COPY}"
+                ),
             )),
         }
     }
@@ -186,7 +189,7 @@ mod tests {
     use super::*;
 
     fn drawn() -> Identity {
-        Identity::draw(TrustDomain::parse("prod.example.com").unwrap()).unwrap()
+        Identity::draw(TrustDomain::parse("prod.example.com").unwrap(), 1).unwrap()
     }
 
     #[test]

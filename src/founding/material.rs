@@ -191,7 +191,7 @@ mod tests {
     const NOW: u64 = 1_790_000_000_000;
 
     fn identity() -> Identity {
-        Identity::draw(TrustDomain::parse("prod.example.com").unwrap()).unwrap()
+        Identity::draw(TrustDomain::parse("prod.example.com").unwrap(), 1).unwrap()
     }
 
     #[test]

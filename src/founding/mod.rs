@@ -4,16 +4,19 @@
 //! [`found_or_open`] founds a store in an empty data folder, resumes a founding that was stopped
 //! at any point, and opens a store that was founded, after checking every key against what the
 //! store recorded. **Nothing is made anew after the founding:** what vanished or changed is an
-//! error that names it and says what to do.
+//! error that names it and says what to do. [`KeyGuard`] goes on looking while the store is served,
+//! and [`GuardedStore`] issues nothing while something is amiss.
 //!
 //! Its effects are behind three traits: [`DataFolder`] (the replica's own disk), [`Vault`] (where
 //! keys are kept; [`FolderVault`] here, Secrets in the controller's room) and [`FoundingObject`]
 //! (the mark for the whole cluster). This room must not know HTTP, Kubernetes or the resource.
 
+mod checks;
 mod data_folder;
 mod error;
 mod folder_vault;
 mod found;
+mod guard;
 mod identity;
 mod item;
 mod key_ring;
@@ -26,8 +29,9 @@ pub use data_folder::{DataFolder, IfAbsent, OnDisk};
 pub use error::FoundingError;
 pub use folder_vault::FolderVault;
 pub use found::{Opened, Site, found_or_open};
+pub use guard::{GuardedStore, KeyGuard};
 pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
-pub use vault::{Creation, Founding, FoundingObject, Vault, VaultError};
+pub use vault::{Creation, FormerEpochs, Founding, FoundingObject, Vault, VaultError};

@@ -28,6 +28,9 @@ struct World {
     items: Mutex<BTreeMap<ItemName, Item>>,
     object: Mutex<Option<Founding>>,
     log: Mutex<Option<Arc<InMemoryStore>>>,
+    /// The greatest epoch in a status.
+    former: Mutex<u64>,
+    is_out_of_reach: Mutex<bool>,
 }
 
 /// When a process dies: at its n-th effect, the effect done or not.
@@ -136,6 +139,9 @@ impl DataFolder for Parts {
 
 impl Vault for Parts {
     fn load(&self, name: ItemName) -> BoxFuture<'_, Result<Option<Item>, VaultError>> {
+        if *self.0.world.is_out_of_reach.lock().unwrap() {
+            return after_a_moment(Err(VaultError::new("world", "timed out")));
+        }
         let item = self.0.world.items.lock().unwrap().get(&name).cloned();
         after_a_moment(Ok(item))
     }
@@ -174,6 +180,12 @@ impl FoundingObject for Parts {
 
     fn place(&self) -> String {
         "ConfigMap jointoken/jointoken-founding".to_owned()
+    }
+}
+
+impl FormerEpochs for Parts {
+    fn greatest(&self) -> BoxFuture<'_, Result<u64, VaultError>> {
+        after_a_moment(Ok(*self.0.world.former.lock().unwrap()))
     }
 }
 
@@ -256,6 +268,7 @@ async fn run_as(process: &Arc<Process>, domain: &TrustDomain) -> Result<Opened, 
         data: &parts,
         vault: &parts,
         object: Some(&parts),
+        former: Some(&parts),
         trust_domain: domain,
         clock: &ManualClock::new(NOW),
     };
@@ -399,7 +412,7 @@ async fn after_founding_a_missing_item_is_named_and_not_made_anew() {
         assert!(
             said.starts_with(&format!(
                 "the {name} is missing (Secret jointoken/jointoken-{name})"
-            )) && said.ends_with("Restore it from the backup"),
+            )) && said.ends_with("Put it back from the backup of the keys"),
             "{said}"
         );
         assert!(!world.items.lock().unwrap().contains_key(&name));
@@ -620,7 +633,7 @@ async fn founded_on_disk_it_opens_from_disk() {
     let there = OnDisk::new(&data, never).unwrap();
     let said = on_disk(&data, &world).await.err().unwrap().to_string();
     assert!(
-        said.ends_with("data: the data folder is in use by another process"),
+        said.contains("data: the data folder is in use by another process"),
         "{said}"
     );
     drop(there);
@@ -646,6 +659,7 @@ async fn on_disk(data: &std::path::Path, world: &Arc<World>) -> Result<Opened, F
         data: &folder,
         vault: &vault,
         object: None,
+        former: None,
         trust_domain: &domain(),
         clock: &ManualClock::new(NOW),
     };
@@ -653,4 +667,140 @@ async fn on_disk(data: &std::path::Path, world: &Arc<World>) -> Result<Opened, F
         future
     }
     sent(found_or_open(site)).await
+}
+
+/// Beside statuses of a lost store: what they tell of must not look as if this one had issued it.
+#[tokio::test]
+async fn a_store_is_founded_above_every_epoch_that_is_told_of() {
+    let world = Arc::new(World::default());
+    *world.former.lock().unwrap() = 7;
+    let opened = start(&world).await.unwrap();
+    assert_eq!(opened.identity.epoch, 8);
+    assert_eq!(opened.store.founded().unwrap().epoch, 8);
+    assert_eq!(world.object.lock().unwrap().unwrap().epoch, 8);
+    // Its own statuses are no reason for another.
+    *world.former.lock().unwrap() = 8;
+    assert_eq!(start(&world).await.unwrap().identity.epoch, 8);
+
+    let world = Arc::new(World::default());
+    *world.former.lock().unwrap() = i64::MAX as u64;
+    let error = start(&world).await.err().unwrap();
+    assert!(matches!(error, FoundingError::NoEpochLeft(_)), "{error}");
+    assert!(world.identity.lock().unwrap().is_none());
+}
+
+/// An older copy of the log has forgotten who was admitted since.
+#[tokio::test]
+async fn no_message_advises_an_older_copy_of_the_data_folder() {
+    let (world, _) = founded_world().await;
+    let log = world.log.lock().unwrap().take();
+    let without_log = start(&world).await.err().unwrap();
+    *world.log.lock().unwrap() = Some(empty_log());
+    let with_another = start(&world).await.err().unwrap();
+    *world.log.lock().unwrap() = log;
+    let identity = world.identity.lock().unwrap().take();
+    let without_folder = start(&world).await.err().unwrap();
+    assert!(identity.is_some());
+    for error in [without_log, with_another, without_folder] {
+        let said = error.to_string();
+        assert!(
+            said.contains("as it was last, since an older copy would admit again"),
+            "{said}"
+        );
+        assert!(!said.contains("backup"), "{said}");
+    }
+}
+
+struct Watched {
+    world: Arc<World>,
+    guard: KeyGuard,
+    store: GuardedStore,
+}
+
+async fn watched() -> Watched {
+    let (world, opened) = founded_world().await;
+    let process = Process::new(&world, Death::Never);
+    let parts = || Arc::new(Parts(process.clone()));
+    let guard = KeyGuard::new(
+        opened.identity,
+        parts(),
+        Some(parts()),
+        opened.store.clone(),
+    );
+    let store = GuardedStore::new(opened.store, guard.in_order());
+    Watched {
+        world,
+        guard,
+        store,
+    }
+}
+
+async fn issues(store: &GuardedStore) -> Result<(), StoreError> {
+    let key = crate::token::SigningKey::generate(crate::token::Purpose::NodeDb).unwrap();
+    let adopted = adopt_nodedb(store, &key, 60_000).await;
+    adopted.map_err(|error| match error {
+        AdoptError::Store(error) => error,
+        error => panic!("{error}"),
+    })
+}
+
+#[tokio::test]
+async fn a_key_that_vanishes_or_changes_while_serving_stops_everything_that_issues() {
+    let mut watched = watched().await;
+    let items = watched.world.items.lock().unwrap().clone();
+    let object = *watched.world.object.lock().unwrap();
+    let (other, _) = founded_world().await;
+    for name in ItemName::ALL {
+        let foreign = other.items.lock().unwrap()[&name].clone();
+        let mut relabelled = foreign.clone();
+        relabelled.store_id = items[&name].store_id;
+        let mut damaged = items[&name].clone();
+        damaged.parts.clear();
+        for instead in [None, Some(foreign), Some(relabelled), Some(damaged)] {
+            let mut there = items.clone();
+            there.remove(&name);
+            there.extend(instead.map(|item| (name, item)));
+            *watched.world.items.lock().unwrap() = there.clone();
+            watched.guard.look().await;
+            assert_eq!(issues(&watched.store).await, Err(StoreError::KeysAmiss));
+            assert_eq!(
+                *watched.world.items.lock().unwrap(),
+                there,
+                "nothing is made"
+            );
+            *watched.world.items.lock().unwrap() = items.clone();
+            watched.guard.look().await;
+            assert_eq!(issues(&watched.store).await, Ok(()));
+        }
+    }
+    let other_founding = Founding {
+        store_id: StoreId([9; 16]),
+        epoch: 1,
+    };
+    for instead in [None, Some(other_founding)] {
+        *watched.world.object.lock().unwrap() = instead;
+        watched.guard.look().await;
+        assert_eq!(issues(&watched.store).await, Err(StoreError::KeysAmiss));
+        // What ends tokens goes on.
+        let sweep = crate::lifecycle::command::Sweep { limit: 1 };
+        assert!(crate::store::submit(&watched.store, sweep).await.is_ok());
+    }
+    *watched.world.object.lock().unwrap() = object;
+    watched.guard.look().await;
+    assert_eq!(issues(&watched.store).await, Ok(()));
+}
+
+/// The API server is away for a while: that says nothing of the keys.
+#[tokio::test]
+async fn keys_that_cannot_be_looked_at_change_nothing() {
+    let mut watched = watched().await;
+    *watched.world.is_out_of_reach.lock().unwrap() = true;
+    watched.guard.look().await;
+    assert_eq!(issues(&watched.store).await, Ok(()));
+    *watched.world.is_out_of_reach.lock().unwrap() = false;
+    watched.world.items.lock().unwrap().clear();
+    watched.guard.look().await;
+    *watched.world.is_out_of_reach.lock().unwrap() = true;
+    watched.guard.look().await;
+    assert_eq!(issues(&watched.store).await, Err(StoreError::KeysAmiss));
 }

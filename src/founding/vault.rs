@@ -56,6 +56,15 @@ pub trait FoundingObject: Send + Sync {
     fn place(&self) -> String;
 }
 
+/// What former foundings have left behind, outside of any store.
+///
+/// A store that is founded where there was one before takes a higher epoch, so that whatever tells
+/// of the former one is known to be of it. In Kubernetes these are the statuses of JoinTokens.
+pub trait FormerEpochs: Send + Sync {
+    /// The greatest epoch that anything tells of; 0 if nothing does.
+    fn greatest(&self) -> BoxFuture<'_, Result<u64, VaultError>>;
+}
+
 /// A vault, or the founding object, could not be read or written. Whether something was created
 /// is not known: look again.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +75,8 @@ pub struct VaultError {
     /// Why it failed. Never contains any of the contents.
     #[source]
     pub source: Box<dyn StdError + Send + Sync>,
+    /// It was read, and is not what it should be: to look again is of no use.
+    pub is_unfit: bool,
 }
 
 impl VaultError {
@@ -77,6 +88,18 @@ impl VaultError {
         Self {
             place: place.into(),
             source: source.into(),
+            is_unfit: false,
+        }
+    }
+
+    /// What was read at this place is not what it should be.
+    pub fn unfit(
+        place: impl Into<String>,
+        what: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self {
+            is_unfit: true,
+            ..Self::new(place, what)
         }
     }
 }

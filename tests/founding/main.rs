@@ -55,6 +55,7 @@ impl Replica {
             data: &data,
             vault: &vault,
             object: Some(&object),
+            former: None,
             trust_domain: &TrustDomain::parse("prod.example.com").unwrap(),
             clock: &ManualClock::new(NOW),
         })

@@ -1,0 +1,82 @@
+//! What the operator asks of the JoinTokens before there is a controller.
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use kube::api::ListParams;
+use kube::{Api, Client};
+
+use super::exit::{Exit, Failure};
+use crate::api::JoinToken;
+use crate::founding::{FormerEpochs, VaultError};
+
+/// So many at a time.
+const PAGE: u32 = 500;
+
+/// The statuses of the JoinTokens that the operator serves.
+pub struct Statuses {
+    tokens: Vec<Api<JoinToken>>,
+}
+
+impl Statuses {
+    /// Those of these namespaces; of all if there is none.
+    pub fn new(client: &Client, namespaces: &[String]) -> Self {
+        let tokens = match namespaces {
+            [] => vec![Api::all(client.clone())],
+            named => named
+                .iter()
+                .map(|namespace| Api::namespaced(client.clone(), namespace))
+                .collect(),
+        };
+        Self { tokens }
+    }
+
+    /// Whether JoinTokens can be listed at all.
+    ///
+    /// # Errors
+    /// One line: the CustomResourceDefinition is missing, or a right.
+    pub async fn check(&self) -> Result<(), Failure> {
+        for tokens in &self.tokens {
+            let listed = tokens.list_metadata(&ListParams::default().limit(1)).await;
+            let Err(error) = listed else { continue };
+            let hint = match &error {
+                kube::Error::Api(status) if status.is_not_found() => {
+                    ": install their definition first (jointoken crd | kubectl apply --server-side -f -)"
+                }
+                kube::Error::Api(status) if status.is_forbidden() => {
+                    ": give the operator the rights of deploy/rbac.yaml or of the chart"
+                }
+                _ => "",
+            };
+            return Err(Failure::new(
+                Exit::Failed,
+                format_args!("JoinTokens cannot be listed{hint} ({error})"),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<u64, VaultError> {
+        let mut greatest = 0;
+        for tokens in &self.tokens {
+            let mut params = ListParams::default().limit(PAGE);
+            loop {
+                let page = tokens.list(&params).await;
+                let page = page.map_err(|error| VaultError::new("the JoinTokens", error))?;
+                let statuses = page.items.iter().filter_map(|token| token.status.as_ref());
+                let epochs = statuses.filter_map(|status| status.store_epoch);
+                greatest = epochs.fold(greatest, u64::max);
+                match page.metadata.continue_.filter(|more| !more.is_empty()) {
+                    Some(more) => params = params.continue_token(&more),
+                    None => break,
+                }
+            }
+        }
+        Ok(greatest)
+    }
+}
+
+impl FormerEpochs for Statuses {
+    fn greatest(&self) -> BoxFuture<'_, Result<u64, VaultError>> {
+        self.read().boxed()
+    }
+}
