@@ -333,6 +333,7 @@ async fn client(
         match act(&store, &told, &clock, &mut rng).await {
             Ok(()) => {}
             Err(StoreError::Stopped) => return,
+            Err(StoreError::KeysAmiss) => panic!("a store looks after no keys"),
             Err(StoreError::NoLeader | StoreError::Unknown | StoreError::Clock) => {
                 Sim::sleep(Duration::from_millis(300)).await;
             }
