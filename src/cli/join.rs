@@ -130,7 +130,7 @@ fn pin_in(path: &Path) -> Result<[u8; 32], Failure> {
 
 fn failure(error: JoinError) -> Failure {
     let exit = match error.kind() {
-        JoinFailure::Local => Exit::Failed,
+        JoinFailure::Local | JoinFailure::BadAnswer => Exit::Failed,
         JoinFailure::Usage => Exit::Usage,
         JoinFailure::InvalidToken => Exit::Invalid,
         JoinFailure::Expired => Exit::Expired,

@@ -22,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const ACK_TRIES: usize = 3;
 const ACK_PAUSE: Duration = Duration::from_millis(500);
 const ACK_TIME: Duration = Duration::from_secs(10);
+/// Nobody waits longer, whatever the user or the door says: beyond, moments cannot be computed with.
+const EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// One machine asking the doors of one token.
 pub(super) struct Asking<'a> {
@@ -75,7 +77,7 @@ impl<'a> Asking<'a> {
             token_id: join.token.unverified_token_id().to_string(),
             csr,
             joiner: JoinerId(key.public_key_sha256()),
-            until: Instant::now() + join.timeout,
+            until: Instant::now() + join.timeout.min(EVER),
         })
     }
 
@@ -100,7 +102,8 @@ impl<'a> Asking<'a> {
             let pause = pauses
                 .next()
                 .unwrap_or(LONGEST_PAUSE)
-                .max(wish.unwrap_or_default());
+                .max(wish.unwrap_or_default())
+                .min(EVER);
             if Instant::now() + pause >= self.until {
                 return Err(JoinError::TimedOut {
                     seconds: self.join.timeout.as_secs(),

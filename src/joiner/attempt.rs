@@ -4,26 +4,31 @@ use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
+use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::bootstrap::wire::{
     ACK_PATH, AckRequest, AckResponse, CA_PATH, Code, JOIN_PATH, JoinRequest, JoinResponse,
     SecretText,
 };
 use crate::clock::Clock;
-use crate::pki::spki_sha256_of_cert;
-use crate::token::JoinerId;
+use crate::pki::{TrustDomain, certificate_pem, spki_sha256_of_cert};
+use crate::token::{JoinerId, is_node_name};
 
 use super::connection::{Answer, Connection, unreachable};
-use super::folder::leaf;
 use super::{DoorAddress, JoinError};
 
 /// Clocks that are further apart would have certificates that are not valid yet, or no more.
 const MAX_APART_MS: u64 = 5 * 60 * 1000;
+/// More certificates than this are in no chain, and of no CA's rotation.
+const MAX_CERTIFICATES: usize = 16;
 
 /// Connects and compares the clocks, by the `Date` of an answer to a question that holds nothing
 /// secret. Only after this may the token be sent, on this very connection.
@@ -67,21 +72,59 @@ pub(super) async fn ask(
         csr: ask.csr,
     };
     let answer: JoinResponse = post(connection, JOIN_PATH, &request).await?;
-    let bad = |what| JoinError::BadAnswer {
+    checked(answer, ask.token_id, &ask.joiner).map_err(|what| JoinError::BadAnswer {
         door: connection.door().clone(),
         what,
-    };
-    if answer.token_id != ask.token_id {
-        return Err(bad("it speaks of another token"));
+    })
+}
+
+/// The answer, if it is one that a machine can use. What is kept and shown of it has been parsed:
+/// names are names, and of PEM there are certificates alone.
+fn checked(
+    mut answer: JoinResponse,
+    token_id: &str,
+    joiner: &JoinerId,
+) -> Result<JoinResponse, &'static str> {
+    if answer.token_id != token_id {
+        return Err("it speaks of another token");
     }
-    let certificate = leaf(&answer.certificate).ok_or_else(|| bad("no certificate"))?;
-    if spki_sha256_of_cert(&certificate) != Ok(ask.joiner.0) {
-        return Err(bad("the certificate is of another key"));
+    let chain = certificates(&answer.certificate).ok_or("no certificate")?;
+    if chain
+        .first()
+        .and_then(|leaf| spki_sha256_of_cert(leaf).ok())
+        != Some(joiner.0)
+    {
+        return Err("the certificate is of another key");
     }
-    if leaf(&answer.ca).is_none() {
-        return Err(bad("no CA"));
+    let cas = certificates(&answer.ca).ok_or("no CA")?;
+    if !is_node_name(&answer.node_name) {
+        return Err("its node name is none");
     }
+    if TrustDomain::parse(&answer.trust_domain).is_err() {
+        return Err("its trust domain is none");
+    }
+    let not_after: Timestamp = answer.not_after.parse().map_err(|_| "its end is no time")?;
+    answer.not_after = not_after.to_string();
+    answer.certificate = pem_of(&chain);
+    answer.ca = pem_of(&cas);
     Ok(answer)
+}
+
+/// All certificates in PEM, if there are any and not too many.
+fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .take(MAX_CERTIFICATES + 1)
+        .collect();
+    let all = found.ok()?;
+    let readable = all.iter().all(|der| spki_sha256_of_cert(der).is_ok());
+    (readable && (1..=MAX_CERTIFICATES).contains(&all.len())).then_some(all)
+}
+
+fn pem_of(certificates: &[CertificateDer<'_>]) -> String {
+    certificates
+        .iter()
+        .map(|der| certificate_pem(der))
+        .collect()
 }
 
 /// Says that the answer is safe.
@@ -121,8 +164,9 @@ async fn post<T: DeserializeOwned>(
 struct AnyRefusal {
     code: String,
     message: String,
+    /// Whatever it is: a strange number here must not make a refusal of another kind.
     #[serde(default)]
-    retry_after_seconds: Option<u64>,
+    retry_after_seconds: Option<Value>,
 }
 
 fn refusal(door: &DoorAddress, answer: &Answer) -> JoinError {
@@ -136,7 +180,11 @@ fn refusal(door: &DoorAddress, answer: &Answer) -> JoinError {
             door: door.clone(),
             code: known(&said.code),
             message: one_line(&said.message),
-            retry_after_seconds: said.retry_after_seconds.or(header).or(fallback),
+            retry_after_seconds: said
+                .retry_after_seconds
+                .and_then(|seconds| seconds.as_u64())
+                .or(header)
+                .or(fallback),
         },
         None => JoinError::Refused {
             door: door.clone(),
@@ -147,12 +195,25 @@ fn refusal(door: &DoorAddress, answer: &Answer) -> JoinError {
     }
 }
 
-/// What a server says goes to a terminal: one line of bounded length, without control characters.
+/// What a server says goes to a terminal: one line of bounded length, without characters that move
+/// the cursor or turn the direction of what follows.
 fn one_line(message: &str) -> String {
     let shown = message.chars().take(500);
     shown
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| {
+            if c.is_control() || is_format(c) {
+                ' '
+            } else {
+                c
+            }
+        })
         .collect()
+}
+
+/// Unicode's characters that are not seen and change how others are.
+const fn is_format(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn known(code: &str) -> Option<Code> {
@@ -173,6 +234,7 @@ mod tests {
 
     use super::*;
     use crate::joiner::JoinFailure;
+    use crate::pki::{Authority, CaRole, JoinerKey};
 
     fn refusal_of(status: u16, retry_after: Option<&str>, body: &'static str) -> JoinError {
         let mut headers = HeaderMap::new();
@@ -210,12 +272,102 @@ mod tests {
     }
 
     #[test]
+    fn a_strange_wish_does_not_change_the_refusal() {
+        for wish in ["-1", "1.5", "\"soon\"", "null", "{}"] {
+            let body =
+                format!(r#"{{"code":"token_used","message":"used","retry_after_seconds":{wish}}}"#);
+            let said = refusal_of(410, Some("-7"), Box::leak(body.into_boxed_str()));
+            assert_eq!(said.kind(), JoinFailure::Used, "{wish}");
+            assert!(!said.is_temporary(), "{wish}");
+        }
+        let for_ever = format!(
+            r#"{{"code":"no_leader","message":"x","retry_after_seconds":{}}}"#,
+            u64::MAX
+        );
+        let said = refusal_of(503, None, Box::leak(for_ever.into_boxed_str()));
+        assert_eq!(said.retry_after_seconds(), Some(u64::MAX));
+    }
+
+    /// An answer that the door would give, and the key that it is for.
+    fn answer() -> (JoinResponse, JoinerId) {
+        const NOW: u64 = 1_790_000_000_000;
+        let domain = TrustDomain::parse("prod.example.com").unwrap();
+        let ca = Authority::generate(CaRole::Members, &domain, NOW).unwrap();
+        let key = JoinerKey::generate().unwrap();
+        let leaf = key.self_signed_cert_der(NOW).unwrap();
+        let answer = JoinResponse {
+            token_id: "00".repeat(16),
+            node_name: "db-1".to_owned(),
+            certificate: certificate_pem(&leaf),
+            ca: ca.cert_pem(),
+            trust_domain: domain.to_string(),
+            not_after: "2026-09-30T12:00:00Z".to_owned(),
+            files: Default::default(),
+        };
+        (answer, JoinerId(key.public_key_sha256()))
+    }
+
+    #[test]
+    fn a_good_answer_is_kept_as_it_is_and_what_is_no_certificate_left_out() {
+        let (good, joiner) = answer();
+        assert_eq!(
+            checked(good.clone(), &good.token_id, &joiner),
+            Ok(good.clone())
+        );
+        let key = JoinerKey::generate().unwrap().to_pem();
+        let loud = JoinResponse {
+            certificate: format!("Certificate:\n \u{1b}[2J\n{}{}", good.certificate, *key),
+            ca: format!("{}{}", *key, good.ca),
+            ..good.clone()
+        };
+        assert_eq!(checked(loud, &good.token_id, &joiner), Ok(good));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_used_is_refused() {
+        let (good, joiner) = answer();
+        let other = answer().0;
+        let of = |change: &dyn Fn(&mut JoinResponse)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            checked(bad, &good.token_id, &joiner).unwrap_err()
+        };
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(of(&|a| a.token_id.push('0')), "it speaks of another token");
+        assert_eq!(of(&|a| a.certificate.clear()), "no certificate");
+        assert_eq!(of(&|a| a.certificate.push_str(junk)), "no certificate");
+        assert_eq!(
+            of(&|a| a.certificate = good.certificate.repeat(MAX_CERTIFICATES + 1)),
+            "no certificate"
+        );
+        assert_eq!(
+            of(&|a| a.certificate.clone_from(&other.certificate)),
+            "the certificate is of another key"
+        );
+        assert_eq!(of(&|a| a.ca = junk.to_owned()), "no CA");
+        for name in ["", "a\u{1b}[31m", "A", "a.b", "\u{202e}db"] {
+            assert_eq!(
+                of(&|a| a.node_name = name.to_owned()),
+                "its node name is none"
+            );
+        }
+        assert_eq!(
+            of(&|a| a.trust_domain = "x\u{7}".to_owned()),
+            "its trust domain is none"
+        );
+        assert_eq!(
+            of(&|a| a.not_after = "\r later".to_owned()),
+            "its end is no time"
+        );
+    }
+
+    #[test]
     fn what_the_door_says_stays_in_its_line() {
         let said = refusal_of(
             410,
             None,
-            r#"{"code":"token_used","message":"a\n\u001b[2Jb"}"#,
+            r#"{"code":"token_used","message":"a\n\u001b[2Jb\u202ec\u2028d\u009b"}"#,
         );
-        assert_eq!(said.to_string(), "https://door refused: a  [2Jb");
+        assert_eq!(said.to_string(), "https://door refused: a  [2Jb c d ");
     }
 }

@@ -73,7 +73,9 @@ pub enum JoinError {
     )]
     Clock { door: DoorAddress, apart_ms: u64 },
     /// The door answered, but not like a door.
-    #[error("{door} gave an answer that cannot be used ({what}); is it of another version?")]
+    #[error(
+        "{door} gave an answer that cannot be used ({what}); is it of another version? Run the same command again when that is mended: the key stays, so it is the same machine asking"
+    )]
     BadAnswer {
         door: DoorAddress,
         what: &'static str,
@@ -113,6 +115,8 @@ pub enum JoinFailure {
     Used,
     /// The door is not the right one. The token was not sent.
     DoorNotTrusted,
+    /// It is the right door, and what it answered cannot be used.
+    BadAnswer,
     /// Not now, or a clock is wrong.
     TryAgain,
     /// By policy, or the token was revoked.
@@ -136,7 +140,8 @@ impl JoinError {
             }
             Self::NoUrl | Self::NoPin | Self::PinDiffers => JoinFailure::Usage,
             Self::Token(_) => JoinFailure::InvalidToken,
-            Self::Untrusted { .. } | Self::BadAnswer { .. } => JoinFailure::DoorNotTrusted,
+            Self::Untrusted { .. } => JoinFailure::DoorNotTrusted,
+            Self::BadAnswer { .. } => JoinFailure::BadAnswer,
             Self::Busy(_) | Self::Dates { .. } | Self::Clock { .. } | Self::Unreachable { .. } => {
                 JoinFailure::TryAgain
             }

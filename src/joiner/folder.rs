@@ -52,11 +52,7 @@ impl Folder {
     /// Opens the folder, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, JoinError> {
         let error = |action| file_error(action, path);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(path)
-            .map_err(error("make the folder"))?;
+        make(path).map_err(error("make the folder"))?;
         let handle = File::open(path).map_err(error("open the folder"))?;
         match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
@@ -178,8 +174,32 @@ impl Folder {
     }
 }
 
+/// Makes the folder and those that it lies in, as far as they are missing. Each is synced into the
+/// one that it lies in: a key that a power failure takes away after the admission has used the token.
+fn make(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().ok_or(error)?;
+            make(parent)?;
+            make(path)
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    File::open(parent)?.sync_all()
+}
+
 /// The first certificate in PEM.
-pub(super) fn leaf(pem: &str) -> Option<CertificateDer<'static>> {
+fn leaf(pem: &str) -> Option<CertificateDer<'static>> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok()
 }
 

@@ -322,6 +322,33 @@ async fn nobody_at_home_is_tried_until_the_time_is_over() {
     assert_eq!(mode(folder.path(), "tls.key"), 0o600);
 }
 
+/// The moment at which it is over could not be computed, and that panicked.
+#[tokio::test]
+async fn who_has_all_the_time_of_the_world_may_say_so() {
+    let world = World::open().await;
+    let token = world.plain_token().await;
+    let folder = TempDir::new().unwrap();
+    let mut joining = world.joining(&token.text, folder.path());
+    joining.timeout = Duration::MAX;
+    join(joining).await.unwrap();
+}
+
+#[tokio::test]
+async fn folders_are_made_as_far_as_they_are_missing() {
+    let world = World::open().await;
+    let token = world.plain_token().await;
+    let parent = TempDir::new().unwrap();
+    let deep = parent.path().join("a/b/../c/d");
+    world.join(&token, &deep).await.unwrap();
+    assert_eq!(mode(&parent.path().join("a/c"), "d"), 0o755);
+    // A file in the way is said to be one.
+    let error = world
+        .join(&token, &deep.join("tls.key/e"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), JoinFailure::Local, "{error}");
+}
+
 #[tokio::test]
 async fn the_next_door_is_asked_when_one_is_closed() {
     let world = World::open().await;

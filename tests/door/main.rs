@@ -1,6 +1,7 @@
 //! The door and the joiner, over real TLS and real sockets on 127.0.0.1.
 
 mod admission;
+mod answers;
 mod caller;
 mod connections;
 mod documents;

@@ -7,12 +7,14 @@ use jointoken::bootstrap::tls_provider;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::world::loopback;
+use jointoken::clock::Clock;
+
+use crate::world::{World, loopback};
 
 pub struct Rogue {
     pub address: SocketAddr,
@@ -48,6 +50,58 @@ impl Rogue {
                 let mut said = Vec::new();
                 let _ = tls.read_to_end(&mut said).await;
                 lock(&hears).bytes.extend(said);
+            }
+        });
+        Self {
+            address,
+            heard,
+            task,
+        }
+    }
+
+    /// One that has the door's own certificate, answers `/v1/ca` as a door does, and everything else
+    /// by these bytes, over and over if `flood`.
+    pub async fn with_the_doors_certificate(
+        world: &World,
+        answer: impl Into<Vec<u8>>,
+        flood: bool,
+    ) -> Self {
+        let door = crate::world::identity(&world.door_ca, world.clock.now_ms());
+        let config = ServerConfig::builder_with_provider(tls_provider())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(door.chain().to_vec(), door.private_key())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((loopback(), 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let hears = Arc::clone(&heard);
+        let answer = answer.into();
+        let task = tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                lock(&hears).connections += 1;
+                let Ok(mut tls) = acceptor.accept(tcp).await else {
+                    continue;
+                };
+                let mut said = vec![0; 16 * 1024];
+                while let Ok(length @ 1..) = tls.read(&mut said).await {
+                    let written = if said[..length].starts_with(b"GET /v1/ca") {
+                        tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                            .await
+                    } else {
+                        lock(&hears).bytes.extend(&said[..length]);
+                        let mut written = tls.write_all(&answer).await;
+                        while flood && written.is_ok() {
+                            written = tls.write_all(&answer).await;
+                        }
+                        written
+                    };
+                    if written.is_err() {
+                        break;
+                    }
+                }
             }
         });
         Self {
