@@ -52,12 +52,52 @@ impl Founded {
     }
 }
 
+/// The greatest that a window or an age may be: ten years of 366 days. What is longer is a typing
+/// error, and its tombstones would outlive everybody.
+const GREATEST_MS: u64 = 10 * 366 * 24 * 3_600_000;
+
+/// A setting that no store can go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value_ms} ms: it must be from {least_ms} to {greatest} ms (ten years)", greatest = GREATEST_MS)]
+pub struct SenselessSetting {
+    pub name: &'static str,
+    pub value_ms: u64,
+    pub least_ms: u64,
+}
+
 impl Settings {
-    /// With one of these at 0 no token could be used or no answer be had twice.
-    pub(super) const fn is_acceptable(&self) -> bool {
-        self.max_token_ttl_ms > 0
-            && self.in_flight_timeout_ms > 0
-            && self.redelivery_window_ms > 0
-            && self.longest_certificate_lifetime_ms > 0
+    /// Whether a state would take them.
+    ///
+    /// # Errors
+    /// The first that it would not. With some at 0 no token could be used, or no answer be had twice.
+    pub fn check(&self) -> Result<(), SenselessSetting> {
+        let remember_ms = self.remember_issuances_ms.unwrap_or(0);
+        for (name, value_ms, least_ms) in [
+            ("maxTokenTtl", self.max_token_ttl_ms, 1),
+            ("maxClockSkew", self.max_clock_skew_ms, 0),
+            ("inFlightTimeout", self.in_flight_timeout_ms, 1),
+            ("redeliveryWindow", self.redelivery_window_ms, 1),
+            ("retention", self.retention_ms, 0),
+            (
+                "longestCertificateLifetime",
+                self.longest_certificate_lifetime_ms,
+                1,
+            ),
+            ("reissueInterval", self.reissue_interval_ms, 0),
+            ("rememberIssuances", remember_ms, 0),
+        ] {
+            if !(least_ms..=GREATEST_MS).contains(&value_ms) {
+                return Err(SenselessSetting {
+                    name,
+                    value_ms,
+                    least_ms,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_acceptable(&self) -> bool {
+        self.check().is_ok()
     }
 }

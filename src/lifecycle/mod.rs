@@ -19,6 +19,7 @@ mod state;
 pub use command::{Command, Operation, Settings, Typed};
 pub use hash::StateHash;
 pub use image::ImageError;
+pub use limits::SenselessSetting;
 pub use outcome::{Applied, Outcome, Transition};
 pub use record::{Issuance, IssuanceEntry, Phase, Reason, Record};
 pub use state::{InvariantViolation, State};

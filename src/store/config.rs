@@ -44,6 +44,8 @@ impl StoreConfig {
     }
 
     pub(crate) fn raft(&self) -> Result<Arc<openraft::Config>, OpenError> {
+        // Refused by the state they would only be logged, while others stay in force.
+        self.settings.check()?;
         let config = openraft::Config {
             cluster_name: "jointoken".into(),
             heartbeat_interval: 200,

@@ -3,7 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::lifecycle::SenselessSetting;
 use crate::token::StoreId;
+
+/// What to do when a folder's contents are lost. Never "restore a backup": what an older copy does
+/// not know was used could be used again, and a new store refuses all tokens of the old one.
+const LOST: &str = "nothing was changed. Do not put an older copy in its place, it would admit used tokens again: \
+    if the contents are lost, move the data folder away and found a new store, which refuses all tokens of this one";
 
 /// Why a data folder could not be opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +33,13 @@ pub enum OpenError {
     /// The replica has voted and acknowledged, and what it said is gone: without its log it could
     /// say the opposite.
     #[error(
-        "the log in {} is missing, and it is not begun anew: restore the folder from a backup",
-        path.display()
+        "the log in {} is missing, and it is not begun anew; {lost}",
+        path.display(), lost = LOST
     )]
     LogMissing { path: PathBuf },
     /// The folder, or a file in it, belongs to another store.
     #[error(
-        "{} belongs to the store {found}, not to {expected}: bring the right one back, or restore it from a backup",
+        "{} belongs to the store {found}, not to {expected}: it is in the wrong place, bring the right one back",
         path.display()
     )]
     OtherStore {
@@ -41,16 +47,16 @@ pub enum OpenError {
         found: StoreId,
         expected: StoreId,
     },
-    /// Bytes that once were synced are not what they were: restore the folder from a backup.
-    #[error(
-        "{} is damaged at byte {offset}: {what}; the folder was left as it is, restore it from a backup",
-        path.display()
-    )]
+    /// Bytes that once were synced are not what they were.
+    #[error("{} is damaged at byte {offset}: {what}; {lost}", path.display(), lost = LOST)]
     Damaged {
         path: PathBuf,
         offset: u64,
         what: String,
     },
+    /// Each file is whole, but some that once were synced are not there.
+    #[error("{} is not complete: {what}; {lost}", path.display(), lost = LOST)]
+    Incomplete { path: PathBuf, what: String },
     /// A later release wrote it.
     #[error(
         "{} has format {found}, this release reads formats up to {known}: use the release that wrote it or a later one",
@@ -61,6 +67,12 @@ pub enum OpenError {
         found: u32,
         known: u32,
     },
+    /// It is whole, and says something that only a later release understands.
+    #[error("{} was written by a later release ({what}): use the release that wrote it or a later one", path.display())]
+    LaterRelease { path: PathBuf, what: String },
+    /// A limit that no store can go by.
+    #[error(transparent)]
+    Settings(#[from] SenselessSetting),
     /// The replica could not start with what it read.
     #[error("the store could not start: {0}")]
     Start(String),

@@ -31,9 +31,8 @@ use super::identity::Identity;
 use super::isolated::Isolated;
 use super::leader_clock::{LoneClock, Readings, Stamp, may_issue};
 use super::live::Live;
-use super::log::{self, LogGauge, Place, Recovered, WriterTask};
+use super::log::{self, LogGauge, WriterTask};
 use super::machine::Machine;
-use super::snapshot::Snapshots;
 use super::token_store::{Change, Committed, Health, StoreError, TokenStore};
 use super::types::{Member, Proposal, TypeConfig};
 use super::{OpenError, StoreConfig, folder, health, identity};
@@ -64,14 +63,6 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     stopping: AtomicBool,
     tasks: Mutex<Vec<JoinHandleOf<TypeConfig<Rt>, ()>>>,
     lock: Mutex<Option<Arc<DiskLock>>>,
-}
-
-/// What is read from a data folder before anything runs.
-struct Opened {
-    identity: Identity,
-    lock: Arc<DiskLock>,
-    snapshots: Snapshots,
-    log: Recovered,
 }
 
 impl RaftStore<TokioRuntime> {
@@ -214,7 +205,7 @@ where
     let opened = {
         let (config, disk) = (config.clone(), disk.clone());
         let data_dir = config.data_dir.clone();
-        blocking::<Rt, _>(&data_dir, move || read_folder(&config, disk, salt)).await?
+        blocking::<Rt, _>(&data_dir, move || folder::open(&config, disk, salt)).await?
     };
     let (log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
     let live = Arc::new(Live::new(State::new()));
@@ -252,51 +243,6 @@ where
     };
     lock_of(&inner.tasks).extend([duties, follow, writer]);
     Ok(RaftStore(inner))
-}
-
-/// Locks the folder and reads it all.
-fn read_folder(config: &StoreConfig, disk: Arc<dyn Disk>, salt: u64) -> Result<Opened, OpenError> {
-    let dir = &config.data_dir;
-    if identity::read(&*disk, dir)?.is_none() {
-        return Err(OpenError::NotFounded { path: dir.clone() });
-    }
-    let lock = Arc::new(folder::lock(&*disk, dir)?);
-    // Again, now that nobody else can change it.
-    let identity =
-        identity::read(&*disk, dir)?.ok_or_else(|| OpenError::NotFounded { path: dir.clone() })?;
-    if let Some(expected) = config.expected_store.filter(|id| *id != identity.store_id) {
-        return Err(OpenError::OtherStore {
-            path: dir.clone(),
-            found: identity.store_id,
-            expected,
-        });
-    }
-    let snapshots = Snapshots::new(
-        disk.clone(),
-        folder::subfolder(&*disk, dir, "snapshots")?,
-        identity.store_id,
-        lock.clone(),
-    );
-    // Both are read before either is touched.
-    snapshots.load()?;
-    let log_dir = folder::subfolder(&*disk, dir, "log")?;
-    if !identity.founding && !log::has_begun(&*disk, &log_dir)? {
-        return Err(OpenError::LogMissing { path: log_dir });
-    }
-    let log = log::recover(Place {
-        dir: log_dir,
-        disk,
-        store_id: identity.store_id,
-        segment_bytes: config.segment_bytes,
-        salt,
-    })?;
-    snapshots.tidy()?;
-    Ok(Opened {
-        identity,
-        lock,
-        snapshots,
-        log,
-    })
 }
 
 /// Does what blocks where it holds up nobody.
@@ -380,7 +326,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             if SAID.swap(minute, Ordering::Relaxed) != minute {
                 tracing::warn!(
                     step_ms,
-                    "the machine's clock stepped ahead; it is not followed yet"
+                    "the machine's clock stepped ahead and is not followed yet; if it is right now, restart this replica"
                 );
             }
         }

@@ -93,8 +93,13 @@ impl Snapshots {
         let path = self.path(index);
         let bytes = self.disk.read(&path).map_err(OpenError::io(&path))?;
         let snapshot = decode(&path, self.store_id, &bytes)?;
-        State::decode(&snapshot.image)
-            .map_err(|error| OpenError::damaged(&path, HEADER as u64, error.to_string()))?;
+        State::decode(&snapshot.image).map_err(|error| match error {
+            error if error.is_of_later_release() => OpenError::LaterRelease {
+                path,
+                what: error.to_string(),
+            },
+            error => OpenError::damaged(&path, HEADER as u64, error.to_string()),
+        })?;
         self.note(&snapshot);
         Ok(Some(snapshot))
     }
@@ -281,6 +286,20 @@ mod tests {
             RealDisk.list(dir.path()).unwrap(),
             ["0000000000000100.snapshot"]
         );
+    }
+
+    #[test]
+    fn an_image_of_a_later_release_is_not_called_damaged() {
+        // The version of the image, and that of its rules.
+        for at in [8, 10] {
+            let dir = tempfile::tempdir().unwrap();
+            let snapshots = snapshots(dir.path());
+            let mut later = snapshot(3);
+            Arc::make_mut(&mut later.image)[at] += 1;
+            snapshots.save(&later).unwrap();
+            let error = snapshots.load().unwrap_err();
+            assert!(matches!(error, OpenError::LaterRelease { .. }), "{error}");
+        }
     }
 
     #[test]

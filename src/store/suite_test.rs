@@ -29,7 +29,7 @@ impl StoreBuilder<Config, LogStore<TokioRuntime>, Machine<TokioRuntime>, TempDir
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(RealDisk);
         let store_id = StoreId([7; 16]);
-        let recovered = log::recover(Place {
+        let recovered = log::read(Place {
             disk: disk.clone(),
             dir: dir.path().to_path_buf(),
             store_id,
@@ -37,6 +37,7 @@ impl StoreBuilder<Config, LogStore<TokioRuntime>, Machine<TokioRuntime>, TempDir
             segment_bytes: 500,
             salt: 1,
         })
+        .and_then(log::Found::resume)
         .unwrap();
         let (log, _, _) = log::start(recovered);
         let lock: DiskLock = Box::new(());

@@ -156,6 +156,19 @@ fn settings_change_as_a_whole_or_not_at_all() {
             longest_certificate_lifetime_ms: 0,
             ..settings.clone()
         },
+        // A tombstone would have to stay as long as that.
+        Settings {
+            max_token_ttl_ms: 3660 * DAY + 1,
+            ..settings.clone()
+        },
+        Settings {
+            retention_ms: u64::MAX,
+            ..settings.clone()
+        },
+        Settings {
+            remember_issuances_ms: Some(u64::MAX),
+            ..settings.clone()
+        },
     ] {
         let in_force = Box::new(settings.clone());
         assert_eq!(store.run(senseless), ConfigureOutcome::Refused(in_force));

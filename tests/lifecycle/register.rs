@@ -1,6 +1,6 @@
 //! `Register`: one token for one (namespace, name, revision, reissue), however often it is asked for.
 
-use jointoken::lifecycle::command::{Bindings, Forget, Register};
+use jointoken::lifecycle::command::{Begin, Bindings, Forget, Register};
 use jointoken::lifecycle::outcome::{ForgetOutcome, RegisterOutcome};
 use jointoken::lifecycle::record::Origin;
 use jointoken::lifecycle::{Phase, Reason, State};
@@ -271,7 +271,7 @@ fn nothing_is_registered_before_the_store_is_founded() {
         at_ms: START,
     };
     assert_eq!(answer(&mut store, register()), "Refused NotFounded");
-    let begin = jointoken::lifecycle::command::Begin {
+    let begin = Begin {
         registration: Some(offline()),
         ..begin_as(1, A)
     };
@@ -312,6 +312,33 @@ fn a_former_machine_whose_record_is_forgotten_is_barred_by_a_tombstone() {
         store.after(token(1)),
         format!("Aborted tombstone until {}m (superseded)", 15 * 24 * 60)
     );
+}
+
+/// Whoever has an exported key chooses ids, and the id of a forgotten record is free. Were it taken
+/// just before the successor joins, the former machine must not escape its bar by it.
+#[test]
+fn a_former_machine_is_barred_though_its_id_was_taken() {
+    for admitted in [false, true] {
+        let mut store = Store::founded();
+        store.admit(1, 1);
+        store.wait(8 * DAY).apply(sweep());
+        let mut taken = offline();
+        taken.issued_at_ms = Some(store.at_ms);
+        taken.expires_at_ms = store.at_ms + HOUR;
+        store.apply(Begin {
+            registration: Some(taken),
+            ..begin_as(1, B)
+        });
+        if admitted {
+            store.apply(consume_as(1, B));
+        }
+        store.admit(2, 2);
+        let barred = match admitted {
+            false => "Aborted (superseded) attempt 1",
+            true => "Consumed attempt 1 by B barred (superseded)",
+        };
+        assert_eq!(store.after(token(1)), barred);
+    }
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! The data folder: what it may be opened by, and what is refused.
 
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 
 use jointoken::lifecycle::Phase;
-use jointoken::store::{OpenError, TokenStore as _};
+use jointoken::store::disk::RealDisk;
+use jointoken::store::{OpenError, RaftStore, StoreConfig, TokenStore as _};
 use jointoken::token::StoreId;
 
-use crate::support::{IDENTITY, T, admit, config, found_real, leads, open_real, token};
+use crate::support::{
+    IDENTITY, T, admit, clock, config, found, found_real, leads, open_real, token,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_admitted_is_still_so_after_a_restart() {
@@ -59,12 +64,8 @@ async fn a_folder_of_another_store_is_refused() {
     found_real(dir.path()).await.shutdown().await;
     let mut config = config(dir.path());
     config.expected_store = Some(StoreId([8; 16]));
-    let disk = std::sync::Arc::new(jointoken::store::disk::RealDisk);
-    let clock = crate::support::clock();
-    let error = jointoken::store::RaftStore::open(config, disk, clock)
-        .await
-        .err()
-        .unwrap();
+    let error = RaftStore::open(config, Arc::new(RealDisk), clock()).await;
+    let error = error.err().unwrap();
     assert!(matches!(error, OpenError::OtherStore { found, .. } if found == IDENTITY.store_id));
 
     // Another's log under this identity.
@@ -73,8 +74,7 @@ async fn a_folder_of_another_store_is_refused() {
         store_id: StoreId([8; 16]),
         ..IDENTITY
     };
-    jointoken::store::identity::create(&jointoken::store::disk::RealDisk, other.path(), &identity)
-        .unwrap();
+    jointoken::store::identity::create(&RealDisk, other.path(), &identity).unwrap();
     fs::create_dir(other.path().join("log")).unwrap();
     for file in fs::read_dir(dir.path().join("log")).unwrap() {
         let file = file.unwrap();
@@ -82,4 +82,133 @@ async fn a_folder_of_another_store_is_refused() {
     }
     let error = open_real(other.path()).await.err().unwrap();
     assert!(matches!(error, OpenError::OtherStore { found, .. } if found == IDENTITY.store_id));
+}
+
+/// All files of a folder with their contents.
+fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.push((path.clone(), fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The folder is refused with a message that says this, warns of old copies, and is left as it is.
+async fn is_refused(dir: &Path, what: &str) {
+    let before = contents(dir);
+    let said = open_real(dir).await.err().unwrap().to_string();
+    assert!(said.contains(what), "{said}");
+    assert!(said.contains("Do not put an older copy in its place"));
+    assert!(!said.contains("backup"), "{said}");
+    assert!(!said.contains('\n'), "{said}");
+    assert!(contents(dir) == before, "the folder was changed");
+}
+
+/// A store that takes snapshots often and keeps little of the log behind them.
+fn snapshotting(dir: &Path) -> StoreConfig {
+    let mut config = config(dir);
+    config.segment_bytes = 2_000;
+    config.snapshot_after_bytes = 10_000;
+    config.keep_entries = 5;
+    config
+}
+
+/// Admits until there is a snapshot and the log before it is gone.
+async fn admit_until_purged(store: &RaftStore, dir: &Path) {
+    let first = dir.join("log/0000000000000001.log");
+    for n in 0.. {
+        admit(store, n, n, T).await.unwrap();
+        if !first.exists() {
+            return;
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for (path, bytes) in contents(from) {
+        fs::write(to.join(path.file_name().unwrap()), bytes).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_never_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    found_real(dir.path()).await.shutdown().await;
+    fs::remove_dir_all(dir.path().join("log")).unwrap();
+    fs::create_dir(dir.path().join("log")).unwrap();
+    is_refused(dir.path(), "is missing, and it is not begun anew").await;
+}
+
+/// What the log has dropped is in the snapshot alone: without it every token used before would be
+/// unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_snapshot_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: RaftStore = found(snapshotting(dir.path()), Arc::new(RealDisk), clock()).await;
+    admit_until_purged(&store, dir.path()).await;
+    store.shutdown().await;
+    fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+    fs::create_dir(dir.path().join("snapshots")).unwrap();
+    is_refused(dir.path(), "are in a snapshot that is missing").await;
+}
+
+/// An older copy of the log alone: what came after the snapshot is not in it, and who was admitted
+/// then would be unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_before_the_snapshot_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let store: RaftStore = found(snapshotting(dir.path()), Arc::new(RealDisk), clock()).await;
+    store.shutdown().await;
+    drop(store);
+    let older = tempfile::tempdir().unwrap();
+    copy(&log, older.path());
+
+    let store = RaftStore::open(snapshotting(dir.path()), Arc::new(RealDisk), clock());
+    let store = store.await.unwrap();
+    leads(&store).await;
+    admit_until_purged(&store, dir.path()).await;
+    store.shutdown().await;
+    fs::remove_dir_all(&log).unwrap();
+    copy(older.path(), &log);
+    is_refused(dir.path(), "it ends before entry").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupted_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = found_real(dir.path()).await;
+    for n in 0..5 {
+        admit(&store, n, n, T).await.unwrap();
+    }
+    store.shutdown().await;
+    let log = dir.path().join("log/0000000000000001.log");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x04;
+    fs::write(&log, bytes).unwrap();
+    is_refused(dir.path(), "is damaged at byte").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_makes_no_sense_is_refused_before_anything_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    found_real(dir.path()).await.shutdown().await;
+    let before = contents(dir.path());
+    let mut config = config(dir.path());
+    config.settings.max_token_ttl_ms = u64::MAX;
+    let error = RaftStore::open(config, Arc::new(RealDisk), clock()).await;
+    let said = error.err().unwrap().to_string();
+    assert!(
+        said.starts_with("maxTokenTtl is 18446744073709551615 ms"),
+        "{said}"
+    );
+    assert!(contents(dir.path()) == before, "the folder was changed");
 }

@@ -39,14 +39,18 @@ impl Apply<'_> {
         RevokeOutcome::Done(self.view(at))
     }
 
-    /// Bars whoever was admitted with this token, also when its record is forgotten.
+    /// Bars whoever was admitted with this token, also when its record is forgotten. Whoever mints
+    /// offline may have taken the id since: what it has then ends, too, as the id is what is barred.
     pub(super) fn bar_by_id(&mut self, token_id: TokenId, reason: Reason) {
-        match self.state.records.find(&token_id) {
-            None => self.bury(token_id, reason, Some(0)),
-            Some(at) => {
-                self.normalise(at);
-                self.bar(at, reason);
-            }
+        let Some(at) = self.state.records.find(&token_id) else {
+            self.bury(token_id, reason, Some(0));
+            return;
+        };
+        self.normalise(at);
+        if self.phase(at).is_terminal() {
+            self.bar(at, reason);
+        } else {
+            self.abort_live(at, reason);
         }
     }
 

@@ -23,6 +23,13 @@ pub enum ImageError {
     HashMismatch,
 }
 
+impl ImageError {
+    /// It may be right: a later release wrote it.
+    pub const fn is_of_later_release(&self) -> bool {
+        matches!(self, Self::UnknownVersion(_) | Self::UnknownRules(_))
+    }
+}
+
 /// What is left to read.
 pub(super) struct Reader<'a> {
     left: &'a [u8],

@@ -14,7 +14,8 @@ pub use real::RealDisk;
 
 /// A file system, as far as the store needs one. All calls block.
 pub trait Disk: Send + Sync + 'static {
-    /// Creates a folder that only its owner may enter (mode 0700), and its parents.
+    /// Creates a folder that only its owner may enter (mode 0700), and its parents. What it had to
+    /// create lasts through a loss of power.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
     /// Creates a file for appending that only its owner may read (mode 0600). It must not exist.

@@ -15,7 +15,19 @@ struct RealFile(File);
 
 impl Disk for RealDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
+        let missing: Vec<&Path> = path
+            .ancestors()
+            .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+            .collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        // From the top: each new folder lasts once the one that it is in is synced.
+        for made in missing.into_iter().rev() {
+            let parent = made
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

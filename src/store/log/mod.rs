@@ -28,7 +28,7 @@ use self::writer::Request;
 use super::codec::Record;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 
-pub(crate) use self::recovery::{Recovered, has_begun, recover};
+pub(crate) use self::recovery::{Found, Recovered, has_begun, read};
 pub(crate) use self::segments::Place;
 
 /// How many writes may wait for the disk before whoever writes has to wait too.

@@ -1,14 +1,15 @@
 //! Reads the log again: a torn tail is cut, anything else that is not as it was written is refused.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::store::OpenError;
 use crate::store::codec::{Base, Reader, Record};
 use crate::store::disk::{Disk, TEMPORARY, write_whole};
+use crate::store::types::LogId;
 
 use super::entries::Entries;
-use super::frame::{self, FORMAT, Found, HEAD, HEADER, Header, NoHeader};
+use super::frame::{self, FORMAT, Found as Frame, HEAD, HEADER, Header, NoHeader};
 use super::segments::{Active, Place, Sealed, Segments, number_of, path};
 
 /// A log as it was found, ready to go on.
@@ -26,8 +27,28 @@ pub(crate) fn has_begun(disk: &dyn Disk, dir: &Path) -> Result<bool, OpenError> 
     Ok(names.iter().any(|name| number_of(name).is_some()))
 }
 
-/// Reads the log in a folder, or begins one. Whatever it returns is on the disk. Blocks.
-pub(crate) fn recover(place: Place) -> Result<Recovered, OpenError> {
+/// A log as it was read; nothing was changed yet.
+pub(crate) struct Found {
+    place: Place,
+    replay: Replay,
+    sealed: VecDeque<Sealed>,
+    last: Option<Last>,
+    /// What a crash left of files that were being written.
+    leftovers: Vec<PathBuf>,
+    bytes: u64,
+}
+
+/// The segment that is to be gone on with.
+struct Last {
+    number: u64,
+    path: PathBuf,
+    /// As far as they count.
+    bytes: Vec<u8>,
+    seed: u32,
+}
+
+/// Reads the log in a folder and leaves it as it is. Blocks.
+pub(crate) fn read(place: Place) -> Result<Found, OpenError> {
     let disk = place.disk.clone();
     let names = disk.list(&place.dir).map_err(OpenError::io(&place.dir))?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
@@ -37,12 +58,18 @@ pub(crate) fn recover(place: Place) -> Result<Recovered, OpenError> {
     let mut bytes_total = 0;
     for (i, number) in numbers.iter().enumerate() {
         let path = path(&place.dir, *number);
-        let bytes = disk.read(&path).map_err(OpenError::io(&path))?;
+        let mut bytes = disk.read(&path).map_err(OpenError::io(&path))?;
         let is_last = i + 1 == numbers.len();
         let (seed, len) = replay.segment(&place, *number, &path, &bytes, is_last)?;
         bytes_total += len as u64;
         if is_last {
-            last = Some((*number, path, bytes, seed, len));
+            bytes.truncate(len);
+            last = Some(Last {
+                number: *number,
+                path,
+                bytes,
+                seed,
+            });
         } else {
             sealed.push_back(Sealed {
                 number: *number,
@@ -51,32 +78,62 @@ pub(crate) fn recover(place: Place) -> Result<Recovered, OpenError> {
         }
     }
     replay.check_floor(&place.dir)?;
-    for name in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
-        let path = place.dir.join(name);
-        disk.remove(&path).map_err(OpenError::io(&path))?;
-    }
-    let base = replay.base;
-    let segments = match last {
-        None => Segments::create(place.clone()).map_err(OpenError::io(&place.dir))?,
-        Some((number, path, bytes, seed, len)) => {
-            // Written anew, not just synced: where an earlier sync has failed, the pages that were
-            // read now may pass for clean without being on the disk.
-            write_whole(&*disk, &path, &[&bytes[..len]]).map_err(OpenError::io(&path))?;
-            let active = Active {
-                file: disk.open(&path).map_err(OpenError::io(&path))?,
-                number,
-                len: len as u64,
-                seed,
-            };
-            Segments::resume(place, active, sealed, replay.next_frame, base)
-        }
-    };
-    Ok(Recovered {
-        segments,
-        base,
-        entries: replay.entries,
+    let leftovers = (names.iter())
+        .filter(|name| name.ends_with(TEMPORARY))
+        .map(|name| place.dir.join(name))
+        .collect();
+    Ok(Found {
+        place,
+        replay,
+        sealed,
+        last,
+        leftovers,
         bytes: bytes_total,
     })
+}
+
+impl Found {
+    /// Up to where the entries may be found in the snapshot alone.
+    pub(crate) const fn purged(&self) -> Option<LogId> {
+        self.replay.base.purged
+    }
+
+    /// The last entry, present or purged.
+    pub(crate) fn last_entry(&self) -> Option<LogId> {
+        self.replay.entries.last()
+    }
+
+    /// Makes the log ready to go on, begins it if there is none. Whatever it returns is on the disk. Blocks.
+    pub(crate) fn resume(self) -> Result<Recovered, OpenError> {
+        let Self { place, replay, .. } = self;
+        let disk = place.disk.clone();
+        for path in self.leftovers {
+            disk.remove(&path).map_err(OpenError::io(&path))?;
+        }
+        let base = replay.base;
+        let segments = match self.last {
+            None => Segments::create(place.clone()).map_err(OpenError::io(&place.dir))?,
+            Some(last) => {
+                // Written anew, not just synced: where an earlier sync has failed, the pages that
+                // were read now may pass for clean without being on the disk.
+                let path = &last.path;
+                write_whole(&*disk, path, &[&last.bytes]).map_err(OpenError::io(path))?;
+                let active = Active {
+                    file: disk.open(path).map_err(OpenError::io(path))?,
+                    number: last.number,
+                    len: last.bytes.len() as u64,
+                    seed: last.seed,
+                };
+                Segments::resume(place, active, self.sealed, replay.next_frame, base)
+            }
+        };
+        Ok(Recovered {
+            segments,
+            base,
+            entries: replay.entries,
+            bytes: self.bytes,
+        })
+    }
 }
 
 /// What the records read so far come to.
@@ -120,8 +177,10 @@ impl Replay {
         match self.next_segment {
             None => self.next_frame = header.first_frame,
             Some(next) if next != number => {
-                let what = format!("segment {next} before it is missing");
-                return Err(OpenError::damaged(path, 0, what));
+                return Err(OpenError::Incomplete {
+                    path: place.dir.clone(),
+                    what: format!("segment {next} is missing"),
+                });
             }
             Some(_) if self.next_frame != header.first_frame => {
                 let what = "frames before it are missing";
@@ -147,29 +206,29 @@ impl Replay {
         loop {
             let damaged = |what: String| OpenError::damaged(path, at as u64, what);
             match frame::read(seed, bytes, at) {
-                Found::Frame { number, .. } if number != self.next_frame => {
+                Frame::Frame { number, .. } if number != self.next_frame => {
                     let next = self.next_frame;
                     return Err(damaged(format!("frame {number} instead of frame {next}")));
                 }
-                Found::Frame { body, .. } => {
+                Frame::Frame { body, .. } => {
                     let is_base = at == HEADER;
                     self.records(body, is_base, is_first).map_err(damaged)?;
                     self.next_frame += 1;
                     at += HEAD + body.len();
                 }
-                Found::End if at == HEADER => return Err(damaged("its base is missing".into())),
-                Found::End => return Ok(at),
-                Found::Damaged(what) => return Err(damaged(what.into())),
+                Frame::End if at == HEADER => return Err(damaged("its base is missing".into())),
+                Frame::End => return Ok(at),
+                Frame::Damaged(what) => return Err(damaged(what.into())),
                 // The base was synced before the segment got its name.
-                Found::Torn if !is_last || at == HEADER => {
+                Frame::Torn if !is_last || at == HEADER => {
                     return Err(damaged(
                         "a frame is not whole, but it is not the last".into(),
                     ));
                 }
-                Found::Torn if frame::frame_follows(seed, bytes, at, self.next_frame) => {
+                Frame::Torn if frame::frame_follows(seed, bytes, at, self.next_frame) => {
                     return Err(damaged("a frame is not whole, but later ones are".into()));
                 }
-                Found::Torn => {
+                Frame::Torn => {
                     tracing::warn!(
                         file = %path.display(),
                         offset = at,
@@ -209,11 +268,10 @@ impl Replay {
     /// The first segments may only be gone if all their entries were purged.
     fn check_floor(&mut self, dir: &Path) -> Result<(), OpenError> {
         if self.entries.floor() > self.base.purged {
-            return Err(OpenError::damaged(
-                dir,
-                0,
-                "segments at the beginning of the log are missing",
-            ));
+            return Err(OpenError::Incomplete {
+                path: dir.to_path_buf(),
+                what: "segments at its beginning are missing".into(),
+            });
         }
         Ok(())
     }

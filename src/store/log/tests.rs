@@ -13,7 +13,7 @@ use crate::store::types::{Entry, LeaderId, LogId, Payload, Proposal, Vote};
 use crate::token::StoreId;
 
 use super::frame::HEAD;
-use super::recovery::{Recovered, recover};
+use super::recovery::{Recovered, read};
 use super::segments::Place;
 
 const STORE: StoreId = StoreId([7; 16]);
@@ -26,6 +26,10 @@ fn place(dir: &Path) -> Place {
         segment_bytes: 300,
         salt: 42,
     }
+}
+
+fn recover(place: Place) -> Result<Recovered, OpenError> {
+    read(place)?.resume()
 }
 
 fn log_id(index: u64) -> LogId {
@@ -203,8 +207,8 @@ fn missing_and_foreign_segments_are_refused() {
     let files = files(dir.path());
     let away = dir.path().join("away");
     for (missing, what) in [
-        (0, "segments at the beginning of the log are missing"),
-        (2, "segment 3 before it is missing"),
+        (0, "is not complete: segments at its beginning are missing"),
+        (2, "is not complete: segment 3 is missing"),
     ] {
         fs::rename(&files[missing], &away).unwrap();
         assert_refused(dir.path(), what);
