@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::wire::{ExportKeyRequest, ExportKeyResponse, Problem};
+use super::wire::{ExportKeyRequest, ExportKeyResponse, KeysResponse, Problem};
 
 /// No answer of the socket is longer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -27,14 +27,22 @@ pub struct AdminClient {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(
-        "cannot reach a replica at {}: {source}; is it running, and is this its --admin-socket?",
-        socket.display()
+        "cannot reach a replica at {}: {source}{}",
+        socket.display(),
+        hint(source)
     )]
     Unreachable { socket: PathBuf, source: io::Error },
     #[error("the replica broke off: {0}")]
     BrokenOff(String),
     #[error("{}", .0.message)]
     Refused(Problem),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run this as the user that the replica runs as",
+        _ => "; is it running, and is this its --admin-socket?",
+    }
 }
 
 impl AdminClient {
@@ -53,14 +61,22 @@ impl AdminClient {
         &self,
         request: &ExportKeyRequest,
     ) -> Result<ExportKeyResponse, ClientError> {
-        self.call(Method::POST, "/v1/keys", request).await
+        self.call(Method::POST, "/v1/keys", Some(request)).await
+    }
+
+    /// Asks which keys the store knows.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn keys(&self) -> Result<KeysResponse, ClientError> {
+        self.call(Method::GET, "/v1/keys", None::<&()>).await
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: &impl Serialize,
+        body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
         let stream =
             UnixStream::connect(&self.socket)
@@ -70,6 +86,10 @@ impl AdminClient {
                     source,
                 })?;
         let broken = |error: &dyn std::fmt::Display| ClientError::BrokenOff(error.to_string());
+        let body = match body {
+            Some(body) => Bytes::from(serde_json::to_vec(body).map_err(|error| broken(&error))?),
+            None => Bytes::new(),
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broken(&error))?;
@@ -79,9 +99,7 @@ impl AdminClient {
             .uri(path)
             .header("host", "localhost")
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(
-                serde_json::to_vec(body).map_err(|error| broken(&error))?,
-            )))
+            .body(Full::new(body))
             .map_err(|error| broken(&error))?;
         let answer = sender
             .send_request(request)

@@ -57,6 +57,11 @@ impl KeyExporter {
         }
     }
 
+    /// The keys that the store knows, as applied here.
+    pub fn known(&self) -> Vec<AdoptKey> {
+        self.store.keys()
+    }
+
     /// A new offline key of this policy, known to the store before it is returned.
     ///
     /// # Errors

@@ -11,4 +11,4 @@ mod wire;
 pub use client::{AdminClient, ClientError};
 pub use export::{ExportError, KeyExporter};
 pub use server::{AdminServer, BindError};
-pub use wire::{ExportKeyRequest, ExportKeyResponse, Problem};
+pub use wire::{ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem};

@@ -1,8 +1,9 @@
 //! The socket and its routes.
 
+use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use tokio::net::UnixListener;
 use crate::token::OfflinePolicy;
 
 use super::export::KeyExporter;
-use super::wire::{ExportKeyRequest, ExportKeyResponse, Problem};
+use super::wire::{ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem};
 
 /// Answers on one Unix socket.
 pub struct AdminServer {
@@ -33,21 +34,24 @@ pub struct BindError {
 
 impl AdminServer {
     /// Opens the socket at `path`, for its owner alone. A socket that a former process left there is
-    /// replaced: whoever calls this holds the lock of the data folder, so nobody else answers on it.
+    /// replaced; anything else that is there stays, as does a socket on which somebody answers.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
-        let open = || {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let listener = UnixListener::bind(path)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
-        };
-        let listener = open().map_err(|source| BindError {
+        let error = |source| BindError {
             path: path.to_path_buf(),
             source,
-        })?;
+        };
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if !there.file_type().is_socket() => {
+                let what = "something else than a socket is there: remove it, or give another path";
+                return Err(error(io::Error::new(io::ErrorKind::AlreadyExists, what)));
+            }
+            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+                let what = "another process answers on it: stop that one, or give another path";
+                return Err(error(io::Error::new(io::ErrorKind::AddrInUse, what)));
+            }
+            _ => {}
+        }
+        let listener = bind_private(path).map_err(error)?;
         Ok(Self {
             listener,
             path: path.to_path_buf(),
@@ -64,7 +68,7 @@ impl AdminServer {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let routes = Router::new()
-            .route("/v1/keys", post(export_key))
+            .route("/v1/keys", post(export_key).get(list_keys))
             .with_state(exporter);
         let served = axum::serve(self.listener, routes)
             .with_graceful_shutdown(shutdown)
@@ -72,6 +76,42 @@ impl AdminServer {
         let _ = std::fs::remove_file(&self.path);
         served
     }
+}
+
+/// A socket that nobody but its owner could ever open: it is made in a folder that nobody else can enter, and
+/// then moved to its place.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Short, since what a socket may be called is limited.
+    let folder = parent.join(".s");
+    let remove = || match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    remove()?;
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let beside = folder.join("s");
+    let listener = UnixListener::bind(&beside)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&beside, path)?;
+    remove()?;
+    Ok(listener)
+}
+
+async fn list_keys(State(exporter): State<Arc<KeyExporter>>) -> Json<KeysResponse> {
+    let keys = exporter.known().into_iter().map(|key| KnownKey {
+        key_id: key.key_id.to_string(),
+        purpose: key.purpose.as_str().to_owned(),
+        fingerprint: key.fingerprint.to_string(),
+        max_ttl_seconds: key.max_ttl_ms.map(|ms| ms / 1000),
+        node_pattern: key.node_pattern,
+    });
+    Json(KeysResponse {
+        keys: keys.collect(),
+    })
 }
 
 async fn export_key(

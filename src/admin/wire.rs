@@ -33,6 +33,29 @@ impl fmt::Debug for ExportKeyResponse {
     }
 }
 
+/// The signing keys that the store knows, in order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysResponse {
+    pub keys: Vec<KnownKey>,
+}
+
+/// A signing key that the store knows. The store does not have the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownKey {
+    /// Its public name.
+    pub key_id: String,
+    /// `resource`, `offline` or `nodedb`.
+    pub purpose: String,
+    /// SHA-256 of the key.
+    pub fingerprint: String,
+    /// The longest that its tokens may live; nothing but the store's own limit for `resource`.
+    pub max_ttl_seconds: Option<u64>,
+    /// Which node names it may mint for, of `offline` keys.
+    pub node_pattern: Option<String>,
+}
+
 /// Why a request was refused, in one line that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

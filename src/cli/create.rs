@@ -15,6 +15,9 @@ use crate::token::{
     is_door_url, is_node_name,
 };
 
+/// An hour.
+const DEFAULT_TTL_MS: u64 = 3_600_000;
+
 /// Makes a token without a server, from an exported signing key
 ///
 /// The key says for which store, node names and lengths of time it may mint; what is outside is
@@ -35,9 +38,10 @@ pub struct Args {
     /// Name of the node that the token admits, a DNS label
     #[arg(long, value_name = "NAME", value_parser = node_name)]
     node: String,
-    /// How long the token is valid from now on: 90s, 15m, 1h, 7d
-    #[arg(long, value_name = "TIME", default_value = "1h")]
-    ttl: HumanDuration,
+    /// How long the token is valid from now on: 90s, 15m, 1h, 7d [default: 1h, or as long as the
+    /// key allows if that is less]
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<HumanDuration>,
     /// URL of the door, https://host:port; up to four, in the order to try [default: those in
     /// the key]
     #[arg(long = "url", value_name = "URL", value_parser = url)]
@@ -91,6 +95,10 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     if !args.urls.is_empty() {
         key.delivery.urls.clone_from(&args.urls);
     }
+    let file = match &args.out {
+        Some(path) => Some(input::NewFile::create(path, "the token")?),
+        None => None,
+    };
     let token = mint(&key, &args)?;
     // Parsed back, so that what is said of the token is what the token says.
     let minted =
@@ -103,9 +111,9 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         token_file: args.out.as_ref(),
         token: args.out.is_none().then_some(token.expose()),
     };
-    match (&args.out, output) {
-        (Some(path), _) => {
-            input::write_new(path, "the token", token.expose())?;
+    match (file, output) {
+        (Some(file), _) => {
+            file.write(token.expose())?;
             output.print(&created)
         }
         (None, Output::Json) => output.print(&created),
@@ -120,7 +128,11 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
 fn mint(key: &OfflineKeyFile, args: &Args) -> Result<JoinTokenString, Failure> {
     let token_id = TokenId::random().map_err(|error| Failure::new(Exit::Failed, error))?;
     let now_ms = SystemClock.now_ms();
-    let minted = key.mint(token_id, &args.node, now_ms, args.ttl.as_ms());
+    let ttl_ms = match args.ttl {
+        Some(ttl) => ttl.as_ms(),
+        None => DEFAULT_TTL_MS.min(key.policy.max_ttl_ms),
+    };
+    let minted = key.mint(token_id, &args.node, now_ms, ttl_ms);
     minted.map_err(|error| {
         let exit = match &error {
             OfflineMintError::Policy(_) => Exit::Refused,

@@ -29,6 +29,11 @@ impl HumanDuration {
         }
     }
 
+    /// So many seconds.
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self { seconds }
+    }
+
     /// In milliseconds, at most `u64::MAX`.
     pub const fn as_ms(self) -> u64 {
         self.seconds.saturating_mul(1000)

@@ -1,7 +1,7 @@
 //! Where tokens and secrets come from: a file, standard input or the environment. Never the
 //! command line, which every user of the machine can read and shells keep.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -86,31 +86,69 @@ pub fn read_nodedb_secret(path: &Path) -> Result<SigningKey, Failure> {
     SigningKey::parse_nodedb(&content).map_err(|error| Failure::new(Exit::Invalid, error))
 }
 
-/// Writes a secret to a new file that its owner alone can read.
-pub fn write_new(path: &Path, what: &str, content: &str) -> Result<(), Failure> {
-    let failed = |exit, error: io::Error| {
-        let path = path.display();
-        Failure::new(exit, format_args!("cannot write {what} to {path}: {error}"))
-    };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Failure::usage(format_args!(
-                "{} exists already: remove it first, or give another name",
-                path.display()
-            )),
-            ErrorKind::NotFound => failed(Exit::Usage, error),
-            _ => failed(Exit::Failed, error),
-        })?;
-    let written = writeln!(file, "{content}").and_then(|()| file.sync_all());
-    written.map_err(|error| {
+/// A new file for a secret, which its owner alone can read. It is made before the secret is, so that no
+/// secret is made that cannot be kept; unless something is written to it, it goes away again.
+pub struct NewFile<'a> {
+    file: File,
+    path: &'a Path,
+    what: &'static str,
+    is_written: bool,
+}
+
+impl<'a> NewFile<'a> {
+    /// Makes the file, empty, unless there is one.
+    pub fn create(path: &'a Path, what: &'static str) -> Result<Self, Failure> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists => Failure::usage(format_args!(
+                    "{} exists already: remove it first, or give another name",
+                    path.display()
+                )),
+                ErrorKind::NotFound => cannot_write(Exit::Usage, path, what, &error),
+                _ => cannot_write(Exit::Failed, path, what, &error),
+            })?;
+        Ok(Self {
+            file,
+            path,
+            what,
+            is_written: false,
+        })
+    }
+
+    /// Writes the secret, as a line, and syncs it.
+    pub fn write(mut self, content: &str) -> Result<(), Failure> {
+        let written = writeln!(self.file, "{content}").and_then(|()| self.file.sync_all());
         // Half a secret is of no use to anybody.
-        let _ = std::fs::remove_file(path);
-        failed(Exit::Failed, error)
-    })
+        self.is_written = written.is_ok();
+        written.map_err(|error| cannot_write(Exit::Failed, self.path, self.what, &error))
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if !self.is_written {
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
+}
+
+fn cannot_write(exit: Exit, path: &Path, what: &str, error: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::new(exit, format_args!("cannot write {what} to {path}: {error}"))
+}
+
+/// Whether this looks like a token or a signing key.
+pub fn is_secret(text: &OsStr) -> bool {
+    let text = text.to_string_lossy();
+    let is_ours = ["jt1_", "jtk1_"]
+        .iter()
+        .any(|prefix| text.len() > 40 && text.starts_with(prefix));
+    let is_hex = matches!(text.len(), 64 | 96) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_ours || is_hex
 }
 
 /// Whether this path stands for standard input.
@@ -132,6 +170,10 @@ fn read(path: &Path, what: &str, limit: usize) -> Result<Zeroizing<Vec<u8>>, Fai
     };
     match result {
         Ok(_) => Ok(content),
+        // An error would repeat it.
+        Err(_) if is_secret(path.as_os_str()) => Err(Failure::usage(format_args!(
+            "this takes the name of a file for {what}, and what was given looks like the secret itself: secrets are not taken from the command line, where every user of the machine can read them"
+        ))),
         Err(error) => Err(Failure::usage(format_args!(
             "cannot read {what} from {}: {error}",
             path.display()

@@ -108,15 +108,15 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     );
     let verdict = match &verified {
         Some(Ok(())) => "yes, by the key given".to_owned(),
-        Some(Err(error)) => format!("no: {error}"),
+        Some(Err(unverified)) => format!("no: {}", unverified.message),
         None if token.unverified_purpose() == Purpose::Resource => {
             "not here: its store alone can, when it is used".to_owned()
         }
         None => "not yet: give the key that made it".to_owned(),
     };
     output.print(&report(&token, timing, now_ms, verified.as_ref(), verdict))?;
-    if let Some(Err(error)) = verified {
-        return Err(failure(&error));
+    if let Some(Err(unverified)) = verified {
+        return Err(unverified);
     }
     match timing {
         Timing::Live => Ok(()),
@@ -128,12 +128,12 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// Verifies by the keys given: nothing if there is none for this kind of token.
+/// Verifies by the keys given: nothing if there is none.
 fn verify(
     args: &Args,
     token: &Presented,
     now_ms: u64,
-) -> Result<Option<Result<(), VerifyError>>, Failure> {
+) -> Result<Option<Result<(), Failure>>, Failure> {
     let mut ring = KeyRing::new();
     // A NodeDB token says no audience: any will do.
     let mut audience = Audience([0; 8]);
@@ -150,14 +150,28 @@ fn verify(
         ring.insert(input::read_nodedb_secret(path)?)
             .map_err(Failure::usage)?;
     }
-    Ok((keys_of_its_kind > 0).then(|| ring.verify(token, audience, now_ms).map(|_| ())))
+    if ring.keys().next().is_none() {
+        return Ok(None);
+    }
+    if keys_of_its_kind == 0 {
+        let needed = match token {
+            Presented::Jt1(_) => "--key-file with the exported signing key",
+            Presented::NodeDb(_) => "--nodedb-secret-file",
+        };
+        return Ok(Some(Err(Failure::new(
+            Exit::Invalid,
+            format_args!("the key given is for tokens of another kind: this one needs {needed}"),
+        ))));
+    }
+    let verified = ring.verify(token, audience, now_ms);
+    Ok(Some(verified.map(|_| ()).map_err(|error| failure(&error))))
 }
 
 fn report(
     token: &Presented,
     timing: Timing,
     now_ms: u64,
-    verified: Option<&Result<(), VerifyError>>,
+    verified: Option<&Result<(), Failure>>,
     verdict: String,
 ) -> Report {
     let expires_at_ms = token.unverified_expires_at_ms();

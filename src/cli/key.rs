@@ -10,9 +10,9 @@ use super::duration::HumanDuration;
 use super::exit::{EXIT_CODES, Exit, Failure};
 use super::input;
 use super::output::{self, Output};
-use crate::admin::{AdminClient, ClientError, ExportKeyRequest};
+use crate::admin::{AdminClient, ClientError, ExportKeyRequest, KeysResponse};
 
-/// Exports signing keys for minting without a server
+/// Exports signing keys for minting without a server, and lists those that the store knows
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,6 +22,64 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Export(ExportArgs),
+    List(ListArgs),
+}
+
+/// Which replica is asked.
+#[derive(Debug, clap::Args)]
+struct Replica {
+    /// The replica's Unix socket
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "JOINTOKEN_ADMIN_SOCKET",
+        default_value = "/var/lib/jointoken/admin.sock"
+    )]
+    admin_socket: PathBuf,
+}
+
+/// Shows the signing keys that the store knows, never the keys themselves
+///
+/// Tokens of these keys are accepted, as far as their limits go. A key can't be taken back yet: the tokens of one that
+/// has leaked are aborted one by one, or the store is founded anew.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+Examples:
+  jointoken key list --admin-socket /var/lib/jointoken/admin.sock
+  jointoken key list --output json
+
+{EXIT_CODES}"))]
+struct ListArgs {
+    #[command(flatten)]
+    replica: Replica,
+}
+
+/// The keys, one a line.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Listed(KeysResponse);
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<18}{:<10}{:<12}NODE NAMES",
+            "KEY", "PURPOSE", "MAX TTL"
+        )?;
+        for key in &self.0.keys {
+            let max_ttl = key.max_ttl_seconds.map_or_else(
+                || "-".to_owned(),
+                |s| HumanDuration::from_seconds(s).to_string(),
+            );
+            let pattern = key.node_pattern.as_deref().unwrap_or("-");
+            write!(
+                f,
+                "\n{:<18}{:<10}{max_ttl:<12}{pattern}",
+                key.key_id, key.purpose
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// Makes a new offline signing key, for `jointoken create`
@@ -37,14 +95,8 @@ Examples:
 
 {EXIT_CODES}"))]
 struct ExportArgs {
-    /// The replica's Unix socket
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "JOINTOKEN_ADMIN_SOCKET",
-        default_value = "/var/lib/jointoken/admin.sock"
-    )]
-    admin_socket: PathBuf,
+    #[command(flatten)]
+    replica: Replica,
     /// Node names that the key may mint for: * stands for any characters, ? for one
     #[arg(long, value_name = "GLOB")]
     pattern: String,
@@ -83,15 +135,27 @@ impl fmt::Display for Exported<'_> {
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     match args.command {
         Command::Export(args) => export(args, output).await,
+        Command::List(args) => list(args, output).await,
     }
 }
 
+async fn list(args: ListArgs, output: Output) -> Result<(), Failure> {
+    let client = AdminClient::new(&args.replica.admin_socket);
+    let keys = client.keys().await.map_err(failure)?;
+    output.print(&Listed(keys))
+}
+
 async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
+    // First: a key that cannot be kept is not asked for, since each takes a place in the store for good.
+    let file = match &args.out {
+        Some(path) => Some(input::NewFile::create(path, "the signing key")?),
+        None => None,
+    };
     let request = ExportKeyRequest {
         node_pattern: args.pattern,
         max_ttl_seconds: args.max_ttl.as_seconds(),
     };
-    let answer = AdminClient::new(&args.admin_socket)
+    let answer = AdminClient::new(&args.replica.admin_socket)
         .export_key(&request)
         .await
         .map_err(failure)?;
@@ -102,9 +166,9 @@ async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
         key_file: args.out.as_ref(),
         key: args.out.is_none().then_some(answer.key_file.as_str()),
     };
-    match (&args.out, output) {
-        (Some(path), _) => {
-            input::write_new(path, "the signing key", &answer.key_file)?;
+    match (file, output) {
+        (Some(file), _) => {
+            file.write(&answer.key_file)?;
             output.print(&exported)
         }
         (None, Output::Json) => output.print(&exported),

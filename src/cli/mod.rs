@@ -16,6 +16,7 @@ mod inspect;
 mod join;
 mod key;
 mod logging;
+mod openapi;
 mod operator;
 mod output;
 mod serve;
@@ -67,6 +68,9 @@ enum Command {
     Inspect(inspect::Args),
     Join(join::Args),
     Crd(crd::Args),
+    /// For whoever generates the documentation.
+    #[command(hide = true)]
+    Openapi(openapi::Args),
     Version(version::Args),
 }
 
@@ -80,6 +84,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args, output).await,
             Self::Join(args) => join::run(args, output).await,
             Self::Crd(args) => crd::run(args, output).await,
+            Self::Openapi(args) => openapi::run(args, output).await,
             Self::Version(args) => version::run(args, output).await,
         }
     }
@@ -87,11 +92,16 @@ impl Command {
 
 /// Runs the command that the process was started with. Wrong arguments end it with code 2.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| refuse(error));
     let output = arguments.output;
     let result = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot start threads: {error}")))
-        .and_then(|runtime| runtime.block_on(arguments.command.run(output)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(arguments.command.run(output));
+            // Nothing is waited for that a command has not waited for itself.
+            runtime.shutdown_background();
+            result
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -99,6 +109,32 @@ pub fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Says what is wrong with the arguments, or prints the help that was asked for. What looks like a
+/// secret is not repeated.
+fn refuse(error: clap::Error) -> ! {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let secrets: Vec<&str> = arguments
+        .iter()
+        .map(|argument| {
+            argument
+                .split_once('=')
+                .map_or(&**argument, |(_, value)| value)
+        })
+        .filter(|value| input::is_secret(value.as_ref()))
+        .collect();
+    if secrets.is_empty() {
+        error.exit();
+    }
+    let mut said = error.render().to_string();
+    for secret in &secrets {
+        said = said.replace(secret, "(a secret)");
+    }
+    output::note(&said.trim_end());
+    std::process::exit(error.exit_code())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use jointoken::token::Presented;
 
-use crate::{AUDIENCE, Fixture, HOUR_MS, delivery, now_ms, run};
+use crate::{AUDIENCE, Fixture, HOUR_MS, delivery, exported, now_ms, run};
 
 #[test]
 fn create_mints_what_inspect_verifies() {
@@ -174,5 +174,51 @@ fn damaged_keys_are_refused_and_not_shown() {
         let ran = fixture.run(&["create", "--key-file", "damaged.key", "--node", "edge-7"]);
         ran.fails(3, says);
         assert!(!ran.stderr.contains("jtk1_A"), "{ran:?}");
+    }
+}
+
+#[test]
+fn create_without_a_ttl_takes_an_hour_or_what_the_key_allows() {
+    let fixture = Fixture::new();
+    let created = |key: &str| {
+        let arguments = ["create", "--key-file", key, "--node", "edge-7"];
+        let ran = fixture.run(&arguments);
+        let token = Presented::parse_trimmed(&ran.succeeds().stdout).unwrap();
+        token.unverified_expires_at_ms() - token.unverified_issued_at_ms().unwrap()
+    };
+    assert_eq!(created("edge.key"), HOUR_MS);
+    fixture.write("short.key", &exported("edge-*", HOUR_MS / 4).render());
+    assert_eq!(created("short.key"), HOUR_MS / 4);
+    fixture.write("long.key", &exported("edge-*", HOUR_MS * 4).render());
+    assert_eq!(created("long.key"), HOUR_MS);
+}
+
+/// Given in the place of a file or an option, it is on the command line already; it need not be in logs too.
+#[test]
+fn a_secret_in_the_wrong_place_is_not_repeated() {
+    let fixture = Fixture::new();
+    let token = fixture.token(now_ms(), HOUR_MS);
+    let key = fixture.key.render().to_string();
+    let nodedb = "ab".repeat(48);
+    for arguments in [
+        &["inspect", "--token-file", &token][..],
+        &["inspect", "--token-file", &nodedb],
+        &["join", "--token-file", &token],
+        &["join", "--token", &token],
+        &["join", &format!("--token={token}")],
+        &["inspect", &token, &token],
+        &["create", "--node", "edge-7", "--key-file", &key],
+        &["create", "--node", "edge-7", &key],
+        &["create", "--node", &token],
+        &["key", "export", &key],
+        &["serve", &nodedb],
+        &["operator", &format!("--key={key}")],
+    ] {
+        let ran = fixture.run(arguments);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        for secret in [&token, &key, &nodedb] {
+            assert!(!ran.stderr.contains(&secret[10..30]), "{ran:?}");
+        }
+        assert!(!ran.stderr.is_empty());
     }
 }

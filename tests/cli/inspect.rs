@@ -198,3 +198,22 @@ fn inspect_verifies_nodedb_tokens() {
     let ran = fixture.run(&["inspect", "--token-file", "token"]);
     assert!(ran.succeeds().stdout.contains("after the year 9999"));
 }
+
+/// Whoever gives a key wants to know whether the token is good: no answer is no success.
+#[test]
+fn a_key_of_the_other_kind_verifies_nothing() {
+    let fixture = Fixture::new();
+    fixture.write("secret.hex", &"11".repeat(32));
+    fixture.write("ours", &fixture.token(now_ms(), HOUR_MS));
+    let theirs = mint_nodedb(&SigningKey::nodedb(&[0x11; 32]), 5, 4_102_444_800).unwrap();
+    fixture.write("theirs", theirs.expose());
+    for (token, key, needed) in [
+        ("ours", ["--nodedb-secret-file", "secret.hex"], "--key-file"),
+        ("theirs", ["--key-file", "edge.key"], "--nodedb-secret-file"),
+    ] {
+        let arguments = ["inspect", "--token-file", token, key[0], key[1]];
+        let ran = fixture.run(&arguments);
+        ran.fails(3, needed);
+        assert!(ran.stdout.contains("verified  no: "), "{ran:?}");
+    }
+}

@@ -62,16 +62,9 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let policy = OfflinePolicy {
-            node_pattern: "edge-*".parse().unwrap(),
-            max_ttl_ms: HOUR_MS,
-        };
-        let master = SigningKey::generate(Purpose::Offline).unwrap();
-        let key = SigningKey::derive_offline(&master, KeyId([2; 8]), &policy);
-        let key = OfflineKeyFile::new(key, policy, AUDIENCE, delivery()).unwrap();
         let fixture = Self {
             folder: TempDir::new().unwrap(),
-            key,
+            key: exported("edge-*", HOUR_MS),
         };
         fixture.write("edge.key", &fixture.key.render());
         fixture
@@ -96,6 +89,16 @@ impl Fixture {
             .mint(TokenId([4; 16]), "edge-1", issued_at_ms, ttl_ms);
         token.unwrap().expose().to_owned()
     }
+}
+
+fn exported(pattern: &str, max_ttl_ms: u64) -> OfflineKeyFile {
+    let policy = OfflinePolicy {
+        node_pattern: pattern.parse().unwrap(),
+        max_ttl_ms,
+    };
+    let master = SigningKey::generate(Purpose::Offline).unwrap();
+    let key = SigningKey::derive_offline(&master, KeyId([2; 8]), &policy);
+    OfflineKeyFile::new(key, policy, AUDIENCE, delivery()).unwrap()
 }
 
 fn delivery() -> Delivery {

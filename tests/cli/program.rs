@@ -36,8 +36,15 @@ fn help_names_commands_examples_and_exit_codes() {
             help.stdout
         );
     }
-    for command in ["create", "inspect"] {
-        let help = fixture.run(&[command, "--help"]);
+    for command in [
+        &["create"][..],
+        &["inspect"],
+        &["join"],
+        &["operator"],
+        &["key", "export"],
+        &["key", "list"],
+    ] {
+        let help = fixture.run(&[command, &["--help"]].concat());
         for says in ["Examples:", "Exit codes:", "--output <FORM>"] {
             assert!(
                 help.succeeds().stdout.contains(says),
@@ -79,4 +86,18 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+/// What the documentation is generated from; nobody else needs it.
+#[test]
+fn openapi_prints_what_the_door_serves_and_is_hidden() {
+    let fixture = Fixture::new();
+    let said = fixture.run(&["openapi"]).succeeds().json();
+    assert!(said["paths"]["/v1/join"].is_object());
+    let checked_in = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    assert_eq!(
+        fixture.run(&["openapi"]).stdout,
+        fs::read_to_string(checked_in).unwrap()
+    );
+    assert!(!fixture.run(&["--help"]).stdout.contains("openapi"));
 }

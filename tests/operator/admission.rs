@@ -69,7 +69,7 @@ async fn a_token_admits_one_machine_and_says_so() {
     second
         .join(&token)
         .fails(5, &["the token has been used", "ask for a new one"]);
-    assert!(!second.out().join("cert.pem").exists());
+    assert!(!second.out().join("tls.crt").exists());
     let contested = place
         .wait_for("edge-1", "Contested", "True", "UsedByAnotherKey")
         .await;
@@ -95,23 +95,23 @@ async fn a_token_admits_one_machine_and_says_so() {
 fn is_a_good_bundle(place: &Place, machine: &Machine) {
     let out = machine.out();
     let path = |name: &str| text(&out.join(name)).to_owned();
-    let mode = out.join("key.pem").metadata().unwrap().permissions().mode();
+    let mode = out.join("tls.key").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let verified = openssl(&[
         "verify",
         "-x509_strict",
         "-CAfile",
         &path("ca.crt"),
-        &path("cert.pem"),
+        &path("tls.crt"),
     ]);
-    assert!(verified.ends_with("cert.pem: OK\n"), "{verified}");
-    let of_key = openssl(&["pkey", "-in", &path("key.pem"), "-pubout"]);
-    let of_certificate = openssl(&["x509", "-in", &path("cert.pem"), "-noout", "-pubkey"]);
+    assert!(verified.ends_with("tls.crt: OK\n"), "{verified}");
+    let of_key = openssl(&["pkey", "-in", &path("tls.key"), "-pubout"]);
+    let of_certificate = openssl(&["x509", "-in", &path("tls.crt"), "-noout", "-pubkey"]);
     assert_eq!(of_key, of_certificate);
     let names = openssl(&[
         "x509",
         "-in",
-        &path("cert.pem"),
+        &path("tls.crt"),
         "-noout",
         "-ext",
         "subjectAltName",
@@ -127,7 +127,7 @@ fn is_a_good_bundle(place: &Place, machine: &Machine) {
 /// SHA-256 of the machine's public key, by openssl.
 fn key_hash(machine: &Machine) -> String {
     let der = machine.out().join("public.der");
-    let key = machine.out().join("key.pem");
+    let key = machine.out().join("tls.key");
     openssl(&[
         "pkey",
         "-in",

@@ -67,13 +67,13 @@ async fn an_answer_that_was_not_acknowledged_is_had_again_after_a_crash() {
     let machine = Machine::new();
     std::fs::create_dir(machine.out()).unwrap();
     std::fs::write(
-        machine.out().join("key.pem"),
+        machine.out().join("tls.key"),
         joiner.key.to_pem().as_bytes(),
     )
     .unwrap();
     machine.join(&token).ok();
     assert_eq!(
-        machine.file("cert.pem"),
+        machine.file("tls.crt"),
         first["certificate"].as_str().unwrap()
     );
     // Acknowledged now, also after another crash.
@@ -115,7 +115,7 @@ async fn machines_that_are_joining_while_the_operator_crashes_are_admitted_once(
     for (name, machine, mut child) in joining {
         let code = child.wait().unwrap().code();
         if code == Some(0) {
-            let certificate = machine.file("cert.pem");
+            let certificate = machine.file("tls.crt");
             assert_eq!(
                 admitted.insert(name, certificate),
                 None,

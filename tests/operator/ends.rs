@@ -82,7 +82,7 @@ async fn revoked_after_its_use(place: &Place) {
     assert!(message.contains("it was barred at"), "{message}");
     // The machine's own key, without what it had got: it gets nothing more.
     let out = machine.out();
-    std::fs::remove_file(out.join("cert.pem")).unwrap();
+    std::fs::remove_file(out.join("tls.crt")).unwrap();
     std::fs::remove_file(out.join("info.json")).unwrap();
     machine.join(&token).fails(8, &["the token was revoked"]);
 }

@@ -64,7 +64,7 @@ fn a_folder_of_another_store_is_refused() {
     for name in ["store", "keys", "identity"] {
         swap(name);
         let before = contents(&one.data());
-        one.setup().run().fails(1, &["store", "restore"]);
+        one.setup().run().fails(1, &["store", "back"]);
         assert_eq!(contents(&one.data()), before, "{name}");
         swap(name);
     }
@@ -92,7 +92,7 @@ fn a_store_that_vanished_is_not_made_anew() {
         let (there, aside) = (place.data().join(name), place.path("aside"));
         fs::rename(&there, &aside).unwrap();
         let ran = place.setup().run();
-        ran.fails(1, &[says, text(&place.data().join("store")), "backup"]);
+        ran.fails(1, &[says, text(&place.data().join("store"))]);
         // A folder may have been made for it, and nothing in it.
         assert!(!there.is_file());
         if there.is_dir() {

@@ -20,4 +20,5 @@ mod flags;
 mod folders;
 mod full_disk;
 mod offline;
+mod socket;
 mod tokens;

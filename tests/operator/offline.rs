@@ -57,7 +57,7 @@ fn an_exported_key_mints_within_its_limits_and_the_door_holds_it_to_them() {
     outside
         .join(&mint(&forged, "edge-8", 16 * MINUTE_MS))
         .fails(8, &["lives longer than it may", "900 seconds"]);
-    assert!(!outside.out().join("cert.pem").exists());
+    assert!(!outside.out().join("tls.crt").exists());
     // A token of another store, that names this store's door.
     let elsewhere = forge(wide, Audience([7; 8]));
     outside

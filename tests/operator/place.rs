@@ -226,8 +226,18 @@ impl Place {
         }
     }
 
-    /// Gives the namespaces back.
+    /// Gives the namespaces back. No operator is left to take its finalizers away: they would hold the namespace for ever.
     pub async fn remove(self) {
+        let resources = self.resources();
+        let all = resources.list(&ListParams::default()).await.unwrap();
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        for resource in all.items {
+            let name = resource.name_any();
+            // It may have gone meanwhile.
+            let _ = resources
+                .patch(&name, &PatchParams::default(), &patch)
+                .await;
+        }
         self.tokens.remove().await;
         self.system.remove().await;
     }
