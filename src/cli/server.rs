@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::config::ServerConfig;
@@ -49,6 +49,9 @@ pub struct Replica {
     raft: RaftStore,
     stop: CancellationToken,
     parts: JoinSet<Part>,
+    /// Writes down what is applied: longer than all other parts, whose last doings it tells too.
+    audit: JoinSet<Part>,
+    end_of_audit: CancellationToken,
 }
 
 /// A part of the replica ended: its name, and why if it failed.
@@ -135,6 +138,8 @@ impl Replica {
             raft,
             stop: CancellationToken::new(),
             parts: JoinSet::new(),
+            audit: JoinSet::new(),
+            end_of_audit: CancellationToken::new(),
         };
         replica.spawn_until_stop("key guard", guard.run());
         replica.spawn_until_stop("key gauge", replica.show_keys());
@@ -208,10 +213,9 @@ impl Replica {
                 .run(exporter, stop.clone().cancelled_owned())
                 .map(|ended| ended.map_err(failed)),
         );
-        self.spawn(
-            "audit",
-            audit::follow(self.store.changes(), stop.clone().cancelled_owned()).map(Ok),
-        );
+        let end = self.end_of_audit.clone().cancelled_owned();
+        self.audit
+            .spawn(audit::follow(self.store.changes(), end).map(|()| ("audit", Ok(()))));
         self.spawn(
             "metrics",
             telemetry::serve(
@@ -286,11 +290,8 @@ impl Replica {
             reason = fatal => failed(format_args!(
                 "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
             )),
-            Some(ended) = self.parts.join_next() => match ended {
-                Ok((name, Err(failure))) => Failure::new(failure.exit, format_args!("{name}: {}", failure.message)),
-                Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
-                Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
-            }
+            Some(ended) = self.audit.join_next() => part_ended(ended),
+            Some(ended) = self.parts.join_next() => part_ended(ended),
         }
     }
 
@@ -302,7 +303,20 @@ impl Replica {
                 tracing::warn!(part = name, error = %failure.message, "did not end well");
             }
         }
+        self.end_of_audit.cancel();
+        while self.audit.join_next().await.is_some() {}
         self.raft.shutdown().await;
+    }
+}
+
+/// Why a part that ended keeps the replica from going on.
+fn part_ended(ended: Result<Part, JoinError>) -> Failure {
+    match ended {
+        Ok((name, Err(failure))) => {
+            Failure::new(failure.exit, format_args!("{name}: {}", failure.message))
+        }
+        Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
+        Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
     }
 }
 
