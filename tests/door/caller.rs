@@ -65,9 +65,12 @@ impl Said {
 
 /// TLS that trusts the world's door and shows a self-signed certificate of `key`, or none.
 pub fn tls(world: &World, key: Option<&JoinerKey>) -> ClientConfig {
+    tls_by_pin(world.door_ca.spki_pin(), world.clock.now_ms(), key)
+}
+
+pub fn tls_by_pin(pin: [u8; 32], now_ms: u64, key: Option<&JoinerKey>) -> ClientConfig {
     let provider = tls_provider();
-    let verifier = DoorVerifier::new(world.door_ca.spki_pin(), None, &provider);
-    let now_ms = world.clock.now_ms();
+    let verifier = DoorVerifier::new(pin, None, &provider);
     let config = ClientConfig::builder_with_details(provider, Arc::new(At(now_ms)))
         .with_protocol_versions(&[&TLS13])
         .unwrap()

@@ -18,5 +18,6 @@ mod refusals;
 mod rogue;
 mod script;
 mod secrets;
+mod server;
 mod trust;
 mod world;
