@@ -52,18 +52,22 @@ pub fn run(once: bool, progress: &Progress, interrupt: &Interrupt) -> Result<()>
         interrupt,
     )?;
 
-    let steps = steps::all(&first_token()?, has_openssl(progress));
+    let chapters = steps::chapters(&first_token()?, has_openssl(progress));
     let started = Instant::now();
-    let told = stage
-        .play(&steps, interrupt)
-        .map_err(|error| operator.explain(error));
+    let told = chapters.iter().try_for_each(|(title, steps)| {
+        println!("\n== {title}");
+        stage
+            .play(steps, interrupt)
+            .with_context(|| format!("chapter {title:?}"))
+    });
+    let told = told.map_err(|error| operator.explain(error));
     match &told {
         Ok(()) => {
             println!();
+            let count: usize = chapters.iter().map(|(_, steps)| steps.len()).sum();
             let seconds = started.elapsed().as_secs();
             progress.line(&format!(
-                "{} steps, each showed what it should ({seconds} s)",
-                steps.len()
+                "{count} steps, each showed what it should ({seconds} s)"
             ));
         }
         Err(error) if once || error.is::<Interrupted>() => return told,

@@ -2,15 +2,17 @@
 
 use super::story::Step;
 
-/// All steps in order. `first` is the name of the JoinToken in `deploy/samples/jointoken.yaml`.
-pub fn all(first: &str, openssl: bool) -> Vec<Step> {
-    let mut steps = issue(first);
-    steps.extend(admit(first, openssl));
-    steps.extend(revoke());
-    steps.extend(delete());
-    steps.extend(adopt(first));
-    steps.extend(expire());
-    steps
+/// The chapters in order, each with its title. `first` is the name of the JoinToken in `deploy/samples/jointoken.yaml`.
+pub fn chapters(first: &str, openssl: bool) -> [(&'static str, Vec<Step>); 7] {
+    [
+        ("A token", issue(first)),
+        ("A machine joins", admit(first, openssl)),
+        ("Somebody else has the token too", contest(first)),
+        ("Given to the wrong person", revoke()),
+        ("Deleted while it is live", delete()),
+        ("Used, deleted, applied again", adopt(first)),
+        ("Never used", expire()),
+    ]
 }
 
 /// The shell command that takes a token out of its Secret. A file, not a variable: tokens don't belong in argv.
@@ -76,19 +78,29 @@ fn admit(first: &str, openssl: bool) -> Vec<Step> {
         Step::new("Who joined, from where, when", format!("kubectl get jointoken {first} -o jsonpath='{{.status.joiner}}{{\"\\n\"}}{{.status.consumedAt}}{{\"\\n\"}}'"))
             .shows("publicKeySha256")
             .shows("127.0.0.1"),
-        Step::new("A second machine with the same token is refused", format!("jointoken join --token-file {first}.token --out machine-2"))
-            .exits(5),
     ]);
     steps
+}
+
+fn contest(first: &str) -> Vec<Step> {
+    vec![
+        Step::new(
+            "A second machine with the same token is refused",
+            format!("jointoken join --token-file {first}.token --out machine-2"),
+        )
+        .exits(5),
+        Step::new(
+            "and it shows: a token that was stolen does not stay unnoticed",
+            format!("kubectl wait --for=condition=Contested jointoken/{first} --timeout=30s"),
+        )
+        .shows("condition met"),
+    ]
 }
 
 fn revoke() -> Vec<Step> {
     let revoke = r#"kubectl patch jointoken regretted --type=merge -p '{"spec":{"revoked":true}}'"#;
     vec![
-        Step::new(
-            "Another token was given to the wrong person",
-            take_token("regretted"),
-        ),
+        Step::new("Another token", take_token("regretted")),
         Step::new("Revoke it", revoke).shows("patched"),
         Step::new(
             "Revoked at once",
@@ -105,10 +117,7 @@ fn revoke() -> Vec<Step> {
 
 fn delete() -> Vec<Step> {
     vec![
-        Step::new(
-            "A third one is deleted while it is live",
-            take_token("abandoned"),
-        ),
+        Step::new("A third token", take_token("abandoned")),
         Step::new(
             "Deleting waits until the store has aborted it",
             "kubectl delete jointoken abandoned --timeout=30s",
