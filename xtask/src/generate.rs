@@ -11,10 +11,11 @@ use crate::progress::Progress;
 use crate::workspace;
 
 /// Generated files and the arguments with which the product prints each.
-const FILES: [(&str, &[&str]); 2] = [
+const FILES: [(&str, &[&str]); 3] = [
     ("crds/jointoken.yaml", &["crd"]),
     // Helm takes a chart's CRDs from nowhere else
     ("charts/jointoken/crds/jointoken.yaml", &["crd"]),
+    ("docs/openapi.json", &["openapi"]),
 ];
 
 /// Writes the files, or with `check` fails when one of them differs from what would be written.

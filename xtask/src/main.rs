@@ -57,7 +57,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Writes the files that are made from the code: crds/jointoken.yaml
+    /// Writes the files that are made from the code: the CRD (also in the chart) and the door's OpenAPI document
     Generate {
         /// Write nothing; fail if a file differs from what would be written
         #[arg(long)]
