@@ -91,13 +91,11 @@ impl<C: Clock + Clone> Limiters<C> {
         }
     }
 
-    /// Counts a request without a valid token. The overall limit comes first: beyond it no address is
-    /// remembered, which bounds what a flood from everywhere can make this hold.
+    /// Counts a request without a valid token. The address' own limit comes first: who is beyond it
+    /// must not use up what everybody has together.
     pub(super) fn failed(&self, address: IpAddr) -> Result<(), DoorError> {
-        self.failures
-            .check()
-            .map_err(|until| self.refusal(&until))?;
-        self.check(&self.failures_per_address, &site(address))
+        self.check(&self.failures_per_address, &site(address))?;
+        self.failures.check().map_err(|until| self.refusal(&until))
     }
 
     /// Counts a request with a valid token.
@@ -141,6 +139,8 @@ pub(super) fn site(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use governor::clock::FakeRelativeClock;
 
     use super::*;
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_from_everywhere_have_a_limit_and_leave_nothing_behind() {
+    fn failures_from_everywhere_have_a_limit() {
         let (limiters, clock) = limiters(5);
         for last in 0..5 {
             limiters.failed(IpAddr::from([192, 0, 2, last])).unwrap();
@@ -200,9 +200,32 @@ mod tests {
         for last in 5..100 {
             assert!(limiters.failed(IpAddr::from([192, 0, 2, last])).is_err());
         }
-        assert_eq!(limiters.failures_per_address.len(), 5);
         clock.advance(Duration::from_secs(10));
         limiters.failed(ip("192.0.2.200")).unwrap();
+    }
+
+    /// It once used up the limit that all have together, so that nobody was told what was wrong
+    /// with their tokens, and the audit was blind.
+    #[test]
+    fn one_address_beyond_its_limit_costs_the_others_nothing() {
+        let (limiters, _) = limiters(5);
+        for _ in 0..100 {
+            let _ = limiters.failed(ip("192.0.2.1"));
+        }
+        for last in 2..5 {
+            limiters.failed(IpAddr::from([192, 0, 2, last])).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_leaves_nothing_behind() {
+        let (limiters, clock) = limiters(5);
+        for n in 0..SWEEP_EVERY {
+            let _ = limiters.failed(Ipv4Addr::from(n).into());
+        }
+        clock.advance(Duration::from_secs(60));
+        limiters.failed(ip("192.0.2.1")).unwrap();
+        assert_eq!(limiters.failures_per_address.len(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use tokio_rustls::TlsAcceptor;
 
@@ -34,7 +35,7 @@ pub(super) fn acceptor(identity: &DoorIdentity) -> Result<TlsAcceptor, rustls::E
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(identity.chain().to_vec(), identity.private_key())?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key()?)));
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

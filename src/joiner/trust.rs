@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 
@@ -64,13 +65,13 @@ pub(super) fn client_config(
     let certificate = key
         .self_signed_cert_der(clock.now_ms())
         .map_err(JoinError::key)?;
+    let shown = key.certified_key(certificate).map_err(JoinError::tls)?;
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(Time(clock)))
         .with_protocol_versions(&[&TLS13])
         .map_err(JoinError::tls)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(vec![certificate.into()], key.private_key())
-        .map_err(JoinError::tls)?;
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

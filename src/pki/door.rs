@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rcgen::{DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::authority::{Authority, CaRole};
@@ -77,7 +79,15 @@ impl DoorIdentity {
         &self.chain
     }
 
-    /// The private key as rustls takes it.
+    /// Chain and key, to show in TLS.
+    ///
+    /// # Errors
+    /// When the cryptographic library does not take the key, which it made.
+    pub fn certified_key(&self) -> Result<Arc<CertifiedKey>, rustls::Error> {
+        self.key.certified(self.chain.clone())
+    }
+
+    /// A copy of the private key as rustls takes it, for who needs the key itself.
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         self.key.to_rustls()
     }

@@ -125,7 +125,7 @@ pub enum PkiError {
     },
     /// The CA has expired or is not valid yet at the given time.
     #[error(
-        "the CA for {role} is not valid now: it is valid from {not_before_ms} to {not_after_ms} (milliseconds since 1970)"
+        "the CA for {role} is not valid now: it is valid from {} to {}", date(*not_before_ms), date(*not_after_ms)
     )]
     AuthorityDates {
         /// Which CA.
@@ -147,6 +147,14 @@ pub enum PkiError {
     /// Key generation or signing failed in the cryptographic library.
     #[error("the cryptographic library refused: {0}")]
     Crypto(String),
+}
+
+/// As people read it: RFC 3339 in UTC, to the second; the plain number beyond what calendars hold.
+pub(super) fn date(ms: u64) -> String {
+    i64::try_from(ms / 1000)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(|| format!("{ms} ms after 1970"), |time| time.to_string())
 }
 
 impl From<rcgen::Error> for PkiError {

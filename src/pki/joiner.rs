@@ -1,6 +1,9 @@
 //! The joiner's side: its key, its request, and its certificate of the first hour.
 
+use std::sync::Arc;
+
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
@@ -61,7 +64,15 @@ impl JoinerKey {
         Ok(params.self_signed(self.key.signer())?.der().to_vec())
     }
 
-    /// The private key as rustls takes it.
+    /// The key with this certificate of it, to show in TLS.
+    ///
+    /// # Errors
+    /// When the cryptographic library does not take the key.
+    pub fn certified_key(&self, certificate: Vec<u8>) -> Result<Arc<CertifiedKey>, rustls::Error> {
+        self.key.certified(vec![certificate.into()])
+    }
+
+    /// A copy of the private key as rustls takes it, for who needs the key itself.
     pub fn private_key(&self) -> PrivateKeyDer<'static> {
         self.key.to_rustls()
     }

@@ -1,11 +1,16 @@
 //! A private key that does not stay in memory when it is no longer needed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 use rcgen::{KeyPair, PublicKeyData};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::error::PkiError;
@@ -79,9 +84,22 @@ impl SecretKey {
         pem_block(label, self.pair.serialized_der())
     }
 
-    /// The key as rustls takes it.
+    /// A copy of the key as rustls takes it. Nobody wipes the copy: see [`SecretKey::certified`].
     pub(super) fn to_rustls(&self) -> PrivateKeyDer<'static> {
-        let der = self.pair.serialized_der().to_vec();
+        self.borrowed().clone_key()
+    }
+
+    /// The key with certificates of it, for TLS. No copy of its encoding is made for that.
+    pub(super) fn certified(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Result<Arc<CertifiedKey>, rustls::Error> {
+        let key = any_supported_type(&self.borrowed())?;
+        Ok(Arc::new(CertifiedKey::new(chain, key)))
+    }
+
+    fn borrowed(&self) -> PrivateKeyDer<'_> {
+        let der = self.pair.serialized_der();
         match self.form {
             Form::Pkcs8 => PrivatePkcs8KeyDer::from(der).into(),
             Form::Sec1 => PrivateSec1KeyDer::from(der).into(),
@@ -89,7 +107,6 @@ impl SecretKey {
         }
     }
 
-    /// The key as rcgen signs with it.
     pub(super) fn signer(&self) -> &KeyPair {
         &self.pair
     }

@@ -103,7 +103,10 @@ async fn a_clock_that_is_off_is_found_before_the_token_is_sent() {
     for (here, message) in [
         (START + 6 * MINUTE, "6 minutes apart"),
         (START + 3 * HOUR, "3 hours apart"),
-        (START - 6 * MINUTE, "check the clock"),
+        (
+            START - 6 * MINUTE,
+            "here it is 2026-09-21T14:07:20Z): check the clock",
+        ),
         (START + 400 * DAY, "check the clock"),
         (0, "check the clock"),
     ] {

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::pki::authority::{AuthorityFacts, CaRole};
 use crate::pki::certificate;
 use crate::pki::door::door_uri;
+use crate::pki::error::date;
 use crate::pki::names::TrustDomain;
 
 /// More certificates than this in a chain are not looked at. A door sends two, during a rotation
@@ -52,7 +53,7 @@ pub enum DoorRefusal {
     },
     /// All is well but the dates: one of the two clocks is wrong, or the door is out of date.
     #[error(
-        "only the dates of the door's certificates do not fit (valid from {not_before_ms} to {not_after_ms}, here it is {now_ms}, in milliseconds since 1970): check the clock"
+        "only the dates of the door's certificates do not fit (valid from {} to {}, here it is {}): check the clock", date(*not_before_ms), date(*not_after_ms), date(*now_ms)
     )]
     Dates {
         /// Start of the validity that leaf and CA have in common.
