@@ -118,9 +118,6 @@ impl ServerConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.trust_domain()?;
         self.bare_name_patterns()?;
-        self.settings()
-            .check()
-            .map_err(|error| ConfigError::Invalid(error.to_string()))?;
         if self.advertise_urls.is_empty() || self.advertise_urls.len() > MAX_URLS {
             return Err(ConfigError::Invalid(format!(
                 "give one to {MAX_URLS} advertised URLs, where joiners reach the door, e.g. https://join.example.org:8443"
@@ -141,6 +138,10 @@ impl ServerConfig {
         ] {
             in_bounds(name, duration, most)?;
         }
+        // What the store would refuse later, whatever else it goes by.
+        self.settings()
+            .check()
+            .map_err(|error| ConfigError::Invalid(error.to_string()))?;
         if let Some(nodedb) = &self.nodedb {
             in_bounds(
                 "maximum TTL of NodeDB tokens",

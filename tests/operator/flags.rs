@@ -132,6 +132,22 @@ async fn the_operator_says_what_is_wrong_with_its_flags() {
             place.setup_with(&["--nodedb-secret-file", "/no/such/file"]),
             vec!["cannot read the NodeDB secret"],
         ),
+        (
+            place.setup_with(&["--max-token-ttl", "91d"]),
+            vec!["the maximum token TTL, 91d, is more than 90d"],
+        ),
+        (
+            place.setup_with(&["--nodedb-secret-file", "/s", "--nodedb-max-ttl", "8d"]),
+            vec!["the maximum TTL of NodeDB tokens"],
+        ),
+        (
+            place.setup_with(&["--namespace", &place.tokens.namespace]),
+            vec!["--namespace names a namespace twice"],
+        ),
+        (
+            place.setup_with(&["--namespace", ""]),
+            vec!["is not the name of a namespace"],
+        ),
     ] {
         setup.run().fails(2, &says);
         assert!(!place.data().exists());

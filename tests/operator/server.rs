@@ -115,6 +115,13 @@ impl Server {
         ended.is_none()
     }
 
+    /// Waits until the log says this.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        let said = wait_until(|| self.log().contains(text));
+        assert!(said, "the log never said {text:?}");
+    }
+
     /// Stops it as Kubernetes does. How it ended, and how long that took.
     #[track_caller]
     pub fn terminate(mut self) -> (ExitStatus, Duration) {

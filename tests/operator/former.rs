@@ -1,0 +1,94 @@
+//! A store that is lost, and one founded in its place while JoinTokens still tell of it.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
+
+use crate::place::Place;
+use crate::program::{Machine, id_of};
+
+#[tokio::test]
+async fn a_store_founded_anew_issues_nothing_again_that_a_former_one_had_issued() {
+    let place = Place::new("former").await;
+    let operator = place.start();
+    let used = place.issue("used", json!({})).await;
+    Machine::new().join(&used).ok();
+    let consumed = place
+        .wait_for_phase("used", "Consumed")
+        .await
+        .status
+        .unwrap();
+    let live = place.issue("live", json!({})).await;
+    operator.kill();
+
+    // The volume is lost.
+    std::fs::remove_dir_all(place.data()).unwrap();
+    let mark = format!("ConfigMap {}/jointoken-founding", place.system.namespace);
+    let says = [
+        &mark,
+        "data folder is empty",
+        "as it was last",
+        "jointoken-door-ca",
+    ];
+    place.setup().run().fails(1, &says);
+    assert!(!place.data().join("identity").exists());
+
+    // For good, so what the message says is done.
+    let marks: Api<ConfigMap> =
+        Api::namespaced(place.system.client.clone(), &place.system.namespace);
+    let now = DeleteParams::default();
+    marks.delete("jointoken-founding", &now).await.unwrap();
+    // One of its keys is still there: founded over it would be half of each.
+    place
+        .setup()
+        .run()
+        .fails(1, &["already holds", "of another store", "door-ca"]);
+    for key in place.keys().list(&ListParams::default()).await.unwrap() {
+        let name = key.metadata.name.unwrap();
+        place.keys().delete(&name, &now).await.unwrap();
+    }
+    let operator = place.start();
+    assert!(operator.log().contains("epoch=2"), "{}", operator.log());
+
+    let message = place.wait_for("live", "Ready", "False", "Restored").await;
+    assert!(
+        message.contains("an earlier founding of the store"),
+        "{message}"
+    );
+    let message = place.wait_for("used", "Ready", "False", "Restored").await;
+    assert!(message.contains("revision"), "{message}");
+    let told = place
+        .wait_for_phase("used", "Consumed")
+        .await
+        .status
+        .unwrap();
+    assert_eq!(
+        (told.token_id, told.joiner),
+        (consumed.token_id, consumed.joiner)
+    );
+    for (name, token) in [("used", &used), ("live", &live)] {
+        let waits = place.secret(name).await.is_some_and(|secret| {
+            let data = secret.data.unwrap_or_default();
+            data["token"].0 != token.as_bytes()
+        });
+        assert!(!waits, "another token for {name}");
+        Machine::new()
+            .join(token)
+            .fails(6, &["the token was not sent"]);
+    }
+    // The way out, for whoever wants another machine under that name.
+    place.patch("live", json!({"revision": 2})).await;
+    place.wait_for_phase("live", "Issued").await;
+    let token = place.token("live").await;
+    assert_ne!(id_of(&token), id_of(&live));
+    Machine::new().join(&token).ok();
+    let status = place
+        .wait_for_phase("live", "Consumed")
+        .await
+        .status
+        .unwrap();
+    assert_eq!(status.store_epoch, Some(2));
+    assert!(operator.terminate().0.success());
+    place.remove().await;
+}
