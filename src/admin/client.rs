@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::wire::{ExportKeyRequest, ExportKeyResponse, KeysResponse, Problem};
+use super::wire::{
+    AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, Problem,
+};
 
 /// No answer of the socket is longer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -70,6 +72,15 @@ impl AdminClient {
     /// When the replica cannot be reached, or says why not.
     pub async fn keys(&self) -> Result<KeysResponse, ClientError> {
         self.call(Method::GET, "/v1/keys", None::<&()>).await
+    }
+
+    /// Has the replica follow its machine's clock.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached.
+    pub async fn accept_clock(&self) -> Result<AcceptClockResponse, ClientError> {
+        self.call(Method::POST, "/v1/clock/accept", None::<&()>)
+            .await
     }
 
     async fn call<T: DeserializeOwned>(

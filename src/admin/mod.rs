@@ -10,5 +10,7 @@ mod wire;
 
 pub use client::{AdminClient, ClientError};
 pub use export::{ExportError, KeyExporter};
-pub use server::{AdminServer, BindError};
-pub use wire::{ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem};
+pub use server::{AdminServer, BindError, Offered};
+pub use wire::{
+    AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem,
+};

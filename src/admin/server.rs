@@ -13,15 +13,24 @@ use axum::routing::post;
 use axum::{Json, Router};
 use tokio::net::UnixListener;
 
+use crate::store::RaftStore;
 use crate::token::OfflinePolicy;
 
 use super::export::KeyExporter;
-use super::wire::{ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem};
+use super::wire::{
+    AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem,
+};
 
 /// Answers on one Unix socket.
 pub struct AdminServer {
     listener: UnixListener,
     path: PathBuf,
+}
+
+/// What is offered on the socket.
+pub struct Offered {
+    pub exporter: KeyExporter,
+    pub store: RaftStore,
 }
 
 /// The socket could not be opened.
@@ -64,12 +73,13 @@ impl AdminServer {
     /// When the socket fails.
     pub async fn run(
         self,
-        exporter: Arc<KeyExporter>,
+        offered: Offered,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let routes = Router::new()
             .route("/v1/keys", post(export_key).get(list_keys))
-            .with_state(exporter);
+            .route("/v1/clock/accept", post(accept_clock))
+            .with_state(Arc::new(offered));
         let served = axum::serve(self.listener, routes)
             .with_graceful_shutdown(shutdown)
             .await;
@@ -101,8 +111,18 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn list_keys(State(exporter): State<Arc<KeyExporter>>) -> Json<KeysResponse> {
-    let keys = exporter.known().into_iter().map(|key| KnownKey {
+async fn accept_clock(State(offered): State<Arc<Offered>>) -> Json<AcceptClockResponse> {
+    let step_ms = offered.store.accept_clock();
+    if let Some(step_ms) = step_ms {
+        tracing::warn!(step_ms, "an operator accepted the machine's clock");
+    }
+    Json(AcceptClockResponse {
+        step_seconds: step_ms.map(|ms| ms / 1000),
+    })
+}
+
+async fn list_keys(State(offered): State<Arc<Offered>>) -> Json<KeysResponse> {
+    let keys = offered.exporter.known().into_iter().map(|key| KnownKey {
         key_id: key.key_id.to_string(),
         purpose: key.purpose.as_str().to_owned(),
         fingerprint: key.fingerprint.to_string(),
@@ -115,7 +135,7 @@ async fn list_keys(State(exporter): State<Arc<KeyExporter>>) -> Json<KeysRespons
 }
 
 async fn export_key(
-    State(exporter): State<Arc<KeyExporter>>,
+    State(offered): State<Arc<Offered>>,
     Json(request): Json<ExportKeyRequest>,
 ) -> Result<Json<ExportKeyResponse>, (StatusCode, Json<Problem>)> {
     let node_pattern = request.node_pattern.parse().map_err(|error| {
@@ -129,7 +149,7 @@ async fn export_key(
         node_pattern,
         max_ttl_ms: request.max_ttl_seconds.saturating_mul(1000),
     };
-    match exporter.export(policy).await {
+    match offered.exporter.export(policy).await {
         Ok(file) => {
             tracing::info!(key_id = %file.key().id(), "exported an offline key");
             Ok(Json(ExportKeyResponse {

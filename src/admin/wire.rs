@@ -56,6 +56,14 @@ pub struct KnownKey {
     pub node_pattern: Option<String>,
 }
 
+/// The machine's clock is followed from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptClockResponse {
+    /// How far ahead of the time in use it was, in seconds; absent if it was followed already.
+    pub step_seconds: Option<u64>,
+}
+
 /// Why a request was refused, in one line that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::admin::{Replica, failure};
 use super::duration::HumanDuration;
-use super::exit::{EXIT_CODES, Exit, Failure};
+use super::exit::{EXIT_CODES, Failure};
 use super::input;
 use super::output::{self, Output};
-use crate::admin::{AdminClient, ClientError, ExportKeyRequest, KeysResponse};
+use crate::admin::{ExportKeyRequest, KeysResponse};
 
 /// Exports signing keys for minting without a server, and lists those that the store knows
 #[derive(Debug, clap::Args)]
@@ -23,19 +24,6 @@ pub struct Args {
 enum Command {
     Export(ExportArgs),
     List(ListArgs),
-}
-
-/// Which replica is asked.
-#[derive(Debug, clap::Args)]
-struct Replica {
-    /// The replica's Unix socket
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "JOINTOKEN_ADMIN_SOCKET",
-        default_value = "/var/lib/jointoken/admin.sock"
-    )]
-    admin_socket: PathBuf,
 }
 
 /// Shows the signing keys that the store knows, never the keys themselves
@@ -140,8 +128,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
 }
 
 async fn list(args: ListArgs, output: Output) -> Result<(), Failure> {
-    let client = AdminClient::new(&args.replica.admin_socket);
-    let keys = client.keys().await.map_err(failure)?;
+    let keys = args.replica.client().keys().await.map_err(failure)?;
     output.print(&Listed(keys))
 }
 
@@ -155,7 +142,9 @@ async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
         node_pattern: args.pattern,
         max_ttl_seconds: args.max_ttl.as_seconds(),
     };
-    let answer = AdminClient::new(&args.replica.admin_socket)
+    let answer = args
+        .replica
+        .client()
         .export_key(&request)
         .await
         .map_err(failure)?;
@@ -178,14 +167,4 @@ async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-fn failure(error: ClientError) -> Failure {
-    let exit = match &error {
-        ClientError::Unreachable { .. } => Exit::Usage,
-        ClientError::BrokenOff(_) => Exit::TryAgain,
-        ClientError::Refused(problem) if problem.retry => Exit::TryAgain,
-        ClientError::Refused(_) => Exit::Refused,
-    };
-    Failure::new(exit, error)
 }

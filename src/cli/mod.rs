@@ -6,6 +6,7 @@
 //! [`Output::print`] and returns a [`Failure`], whose line is printed here and whose [`Exit`] is
 //! the exit code. Tokens and secrets are read by [`input`], never from the command line.
 
+mod admin;
 mod config;
 mod crd;
 mod create;
@@ -23,6 +24,7 @@ mod serve;
 mod server;
 mod statuses;
 mod stop;
+mod store;
 mod time;
 mod version;
 
@@ -64,6 +66,7 @@ enum Command {
     Operator(operator::Args),
     Serve(serve::Args),
     Key(key::Args),
+    Store(store::Args),
     Create(create::Args),
     Inspect(inspect::Args),
     Join(join::Args),
@@ -80,6 +83,7 @@ impl Command {
             Self::Operator(args) => operator::run(args, output).await,
             Self::Serve(args) => serve::run(args, output).await,
             Self::Key(args) => key::run(args, output).await,
+            Self::Store(args) => store::run(args, output).await,
             Self::Create(args) => create::run(args, output).await,
             Self::Inspect(args) => inspect::run(args, output).await,
             Self::Join(args) => join::run(args, output).await,

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::ServerConfig;
 use super::exit::{Exit, Failure};
 use super::input;
-use crate::admin::{AdminServer, KeyExporter};
+use crate::admin::{AdminServer, KeyExporter, Offered};
 use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::founding::{
@@ -202,15 +202,18 @@ impl Replica {
         self.spawn_until_stop("door certificate", renew_identity);
 
         let stop = self.stop.clone();
-        let exporter = Arc::new(KeyExporter::new(
-            Arc::clone(&self.store),
-            self.material.offline_master.clone(),
-            self.delivery.clone(),
-        ));
+        let offered = Offered {
+            exporter: KeyExporter::new(
+                Arc::clone(&self.store),
+                self.material.offline_master.clone(),
+                self.delivery.clone(),
+            ),
+            store: self.raft.clone(),
+        };
         self.spawn(
             "admin socket",
             admin
-                .run(exporter, stop.clone().cancelled_owned())
+                .run(offered, stop.clone().cancelled_owned())
                 .map(|ended| ended.map_err(failed)),
         );
         let end = self.end_of_audit.clone().cancelled_owned();

@@ -86,9 +86,11 @@ impl LoneClock {
         }
     }
 
-    /// An operator says that the machine's clock is right as it is.
-    pub(crate) fn accept(&mut self, now: Readings) {
+    /// An operator says that the machine's clock is right as it is. How far ahead it was, if it was held back, milliseconds.
+    pub(crate) fn accept(&mut self, now: Readings) -> Option<u64> {
+        let held_back_ms = self.stamp(now).held_back_ms;
         self.follow(now);
+        held_back_ms
     }
 
     fn follow(&mut self, now: Readings) -> Stamp {
@@ -181,7 +183,8 @@ mod tests {
         let ahead = readings(T + YEAR_MS, 1_000, false);
         clock.stamp(readings(T, 0, false));
         clock.stamp(ahead);
-        clock.accept(ahead);
+        assert_eq!(clock.accept(ahead), Some(YEAR_MS - 1_000));
+        assert_eq!(clock.accept(ahead), None);
         let stamp = clock.stamp(readings(T + YEAR_MS + 1, 1_001, false));
         assert_eq!((stamp.at_ms, stamp.held_back_ms), (T + YEAR_MS + 1, None));
     }

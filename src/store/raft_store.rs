@@ -140,10 +140,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         .await
     }
 
-    /// Takes the machine's clock for right, however far it stepped.
-    pub fn accept_clock(&self) {
+    /// Takes the machine's clock for right, however far it stepped. How far ahead of the time in use it was, if it was not
+    /// followed, in milliseconds.
+    pub fn accept_clock(&self) -> Option<u64> {
         let readings = self.0.readings();
-        self.0.lone_clock().accept(readings);
+        self.0.lone_clock().accept(readings)
     }
 
     /// The hash of the state as applied here; the same on all replicas that applied the same log.
@@ -326,7 +327,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             if SAID.swap(minute, Ordering::Relaxed) != minute {
                 tracing::warn!(
                     step_ms,
-                    "the machine's clock stepped ahead and is not followed yet; if it is right now, restart this replica"
+                    "the machine's clock stepped ahead and is not followed yet; if it is right: jointoken store clock accept"
                 );
             }
         }

@@ -43,6 +43,7 @@ fn help_names_commands_examples_and_exit_codes() {
         &["operator"],
         &["key", "export"],
         &["key", "list"],
+        &["store", "clock", "accept"],
     ] {
         let help = fixture.run(&[command, &["--help"]].concat());
         for says in ["Examples:", "Exit codes:", "--output <FORM>"] {

@@ -61,6 +61,10 @@ fn the_socket_and_what_comes_out_of_it_are_the_owners_alone() {
     let secret = fs::read_to_string(place.data().join("keys/resource-key/key")).unwrap();
     assert!(!format!("{before:?}{shown:?}").contains(secret.trim()));
 
+    // A clock that did not step is followed all the time; stepped ones are with the store's tests.
+    let accept = ["store", "clock", "accept", "--admin-socket", text(&socket)];
+    assert_eq!(run(&accept).ok().stdout, "the clock is followed already\n");
+
     assert!(server.terminate().0.success());
     assert!(!socket.exists(), "it is taken away");
     run(&["key", "list", "--admin-socket", text(&socket)])

@@ -1,0 +1,70 @@
+//! `jointoken store`.
+
+use std::fmt;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::admin::{Replica, failure};
+use super::exit::{EXIT_CODES, Failure};
+use super::output::Output;
+use crate::admin::AcceptClockResponse;
+
+/// Looks after the store of a running replica
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The clock that the store goes by
+    Clock {
+        #[command(subcommand)]
+        command: ClockCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ClockCommand {
+    Accept(AcceptArgs),
+}
+
+/// Has the replica follow its machine's clock, however far it stepped
+///
+/// A running replica does not follow a step of more than 30 seconds ahead until the kernel says that the clock is
+/// synchronised and a minute has passed: a wrong clock would expire every token, and time never runs backwards
+/// in the store. Until then it says so in its log and carries on the time from before. Check the clock, then run this.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+Examples:
+  jointoken store clock accept --admin-socket /var/lib/jointoken/admin.sock
+
+{EXIT_CODES}"))]
+struct AcceptArgs {
+    #[command(flatten)]
+    replica: Replica,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Accepted(AcceptClockResponse);
+
+impl fmt::Display for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.step_seconds {
+            Some(seconds) => write!(f, "the clock is followed again; it was {seconds} s ahead"),
+            None => f.write_str("the clock is followed already"),
+        }
+    }
+}
+
+/// Runs the subcommand.
+pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let Command::Clock {
+        command: ClockCommand::Accept(args),
+    } = args.command;
+    let accepted = args.replica.client().accept_clock().await;
+    output.print(&Accepted(accepted.map_err(failure)?))
+}
