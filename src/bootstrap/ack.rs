@@ -33,6 +33,7 @@ pub(super) async fn acknowledge(
             return Err(DoorError::NotAdmitted);
         }
     }
+    connection.place.keep();
     open.limiters.used(token_id)?;
     match submit(&*open.door.store, Acknowledge { token_id, joiner }).await? {
         AcknowledgeOutcome::Done => Ok((

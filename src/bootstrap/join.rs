@@ -40,6 +40,7 @@ pub(super) async fn join(
     let joiner = connection.peer.require_joiner()?;
 
     let verified = verify(open, &request, seen)?;
+    connection.place.keep();
     let token_id = verified.token_id;
     check_key(door, &verified).await?;
     let registration = look(door, &verified).await?;

@@ -92,7 +92,8 @@ pub struct DoorLimits {
     pub slow_answer: Duration,
     /// From the handshake to the last request of the connection.
     pub connection: Duration,
-    /// Connections at one time; more wait in the kernel's queue.
+    /// Connections at one time. When there are more, who came first of those that have shown no
+    /// valid token makes room.
     pub connections: usize,
     /// Connections of one address (of IPv6: one /64) at one time; more are hung up on. Machines
     /// behind one NAT share it, and a join takes a fraction of a second.

@@ -20,6 +20,12 @@ pub trait DoorObserver: Send + Sync + 'static {
         let _ = answered;
     }
 
+    /// A connection was hung up on: its address has its part of all connections, or it had proven
+    /// nothing and another needed its place.
+    fn turned_away(&self, address: IpAddr) {
+        let _ = address;
+    }
+
     /// A connection ended before there was a request: no TLS, a wrong version, too slow.
     fn handshake_failed(&self, address: IpAddr) {
         let _ = address;

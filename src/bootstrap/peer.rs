@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, computed once, when its handshake is done.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
@@ -8,6 +9,7 @@ use crate::pki::spki_sha256_of_cert;
 use crate::token::JoinerId;
 
 use super::error::DoorError;
+use super::places::Place;
 
 /// What the TLS handshake proved of the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +50,12 @@ impl Peer {
 }
 
 /// A connection, as its requests see it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) remote: SocketAddr,
+    /// What it takes of those that there are.
+    pub(super) place: Arc<Place>,
 }
 
 impl Connection {

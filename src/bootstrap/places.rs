@@ -1,39 +1,58 @@
-//! Places for connections: how many there are, how many of them one site may have, and how many
-//! the process has file descriptors for.
+//! Places for connections: how many there are, how many of them one site may have, who makes room
+//! when all are taken, and how many the process has file descriptors for.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::rate::site;
 
 /// File descriptors that connections leave to everything else: the log, snapshots, peers, the API
 /// server. A store that cannot open its next file ends the process.
 const RESERVED_FILES: u64 = 256;
+/// What a machine may take to show its token before it has to make room: five round trips of 200 ms.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long nothing is accepted after the process or the machine ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Places for connections. Clones share them.
-#[derive(Clone)]
+/// Places for connections.
 pub(crate) struct Places {
     free: Arc<Semaphore>,
     per_site: usize,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
+    per_site: HashMap<IpAddr, usize>,
+    /// Those who may have to make room, in the order in which they came.
+    waiting: BTreeMap<u64, Waiting>,
+    came: u64,
+}
+
+struct Waiting {
+    since: Instant,
+    crowded_out: CancellationToken,
 }
 
 /// A place that is taken, until it is dropped.
 pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
     site: IpAddr,
+    /// Its number in the order in which they came.
+    number: u64,
+    crowded_out: CancellationToken,
+    taken: Arc<Mutex<Taken>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Places {
@@ -57,20 +76,23 @@ impl Places {
         }
     }
 
-    /// The next connection that there is a place for. Who has all that one site may have is hung up
-    /// on; who comes when all places are taken waits in the kernel's queue, which costs nothing here.
-    pub(crate) async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Place) {
+    /// The next connection, with its place. Who has all that one site may have is hung up on. When
+    /// all places are taken, who came first of those that have proven nothing makes room, after a
+    /// moment: a crowd that only wants the places has to come again and again to keep them.
+    ///
+    /// `turned_away` is told of whom is hung up on.
+    pub(crate) async fn accept(
+        &self,
+        listener: &TcpListener,
+        turned_away: impl Fn(IpAddr),
+    ) -> (TcpStream, SocketAddr, Place) {
         loop {
-            let Ok(permit) = Arc::clone(&self.free).acquire_owned().await else {
-                // It is never closed.
-                return std::future::pending().await;
-            };
             match listener.accept().await {
                 Ok((tcp, remote)) => {
                     let address = remote.ip().to_canonical();
-                    match self.take(permit, address) {
+                    match self.take(address).await {
                         Some(place) => return (tcp, remote, place),
-                        None => tracing::debug!(%address, "too many connections of one address"),
+                        None => turned_away(address),
                     }
                 }
                 Err(error) if is_the_callers(&error) => (),
@@ -82,27 +104,79 @@ impl Places {
         }
     }
 
-    fn take(&self, permit: OwnedSemaphorePermit, address: IpAddr) -> Option<Place> {
+    async fn take(&self, address: IpAddr) -> Option<Place> {
         let site = site(address);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(site).or_default();
-        if *count >= self.per_site {
+        let has = lock(&self.taken).per_site.get(&site).copied();
+        if has.unwrap_or_default() >= self.per_site {
             return None;
         }
-        *count += 1;
-        drop(taken);
+        let permit = self.permit().await?;
+        let crowded_out = CancellationToken::new();
+        let mut taken = lock(&self.taken);
+        *taken.per_site.entry(site).or_default() += 1;
+        taken.came += 1;
+        let number = taken.came;
+        let waiting = Waiting {
+            since: Instant::now(),
+            crowded_out: crowded_out.clone(),
+        };
+        taken.waiting.insert(number, waiting);
         Some(Place {
-            _permit: permit,
-            taken: Arc::clone(&self.taken),
             site,
+            number,
+            crowded_out,
+            taken: Arc::clone(&self.taken),
+            _permit: permit,
         })
+    }
+}
+
+impl Places {
+    /// A place as soon as there is one. Nobody makes room before [`PATIENCE`] is over: many honest
+    /// machines at once would only drive each other out.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let mut permit = pin!(Arc::clone(&self.free).acquire_owned());
+        loop {
+            let first = lock(&self.taken)
+                .waiting
+                .first_key_value()
+                .map(|(_, w)| w.since);
+            let due = first.unwrap_or_else(Instant::now) + PATIENCE;
+            tokio::select! {
+                biased;
+                permit = permit.as_mut() => return permit.ok(),
+                () = sleep_until(due) => (),
+            }
+            // Another may be the first by now, who has just come.
+            let mut taken = lock(&self.taken);
+            if let Some(first) = taken.waiting.first_entry()
+                && first.get().since + PATIENCE <= Instant::now()
+            {
+                first.remove().crowded_out.cancel();
+                break;
+            }
+        }
+        permit.await.ok()
+    }
+}
+
+impl Place {
+    /// Is cancelled when somebody else needs the place.
+    pub(crate) fn crowded_out(&self) -> CancellationToken {
+        self.crowded_out.clone()
+    }
+
+    /// From now on it makes room for nobody.
+    pub(crate) fn keep(&self) {
+        lock(&self.taken).waiting.remove(&self.number);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut count) = taken.entry(self.site) {
+        let mut taken = lock(&self.taken);
+        taken.waiting.remove(&self.number);
+        if let Entry::Occupied(mut count) = taken.per_site.entry(self.site) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 // Sites that have no connection are not remembered.
@@ -110,6 +184,10 @@ impl Drop for Place {
             }
         }
     }
+}
+
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether accepting failed because of that one caller, who is gone. Nobody else waits for that.
@@ -152,38 +230,78 @@ fn fit(connections: usize, files: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
-    async fn take(places: &Places, address: &str) -> Option<Place> {
-        let permit = Arc::clone(&places.free).try_acquire_owned().unwrap();
-        places.take(permit, address.parse().unwrap())
+    /// `None`: it is hung up on, or has to wait.
+    fn take(places: &Places, address: &str) -> Option<Place> {
+        places
+            .take(address.parse().unwrap())
+            .now_or_never()
+            .flatten()
     }
 
     #[tokio::test]
     async fn one_site_has_its_part_and_no_more() {
         let places = Places::new(8, 2);
-        let first = take(&places, "192.0.2.1").await.unwrap();
-        let _second = take(&places, "192.0.2.1").await.unwrap();
-        assert!(take(&places, "192.0.2.1").await.is_none());
-        let _other = take(&places, "192.0.2.2").await.unwrap();
+        let first = take(&places, "192.0.2.1").unwrap();
+        let _second = take(&places, "192.0.2.1").unwrap();
+        assert!(take(&places, "192.0.2.1").is_none());
+        let _other = take(&places, "192.0.2.2").unwrap();
         // A site has as many addresses of version 6 as it likes.
-        let _six = take(&places, "2001:db8::1").await.unwrap();
-        let _seven = take(&places, "2001:db8::ffff:1").await.unwrap();
-        assert!(take(&places, "2001:db8::2").await.is_none());
+        let _six = take(&places, "2001:db8::1").unwrap();
+        let _seven = take(&places, "2001:db8::ffff:1").unwrap();
+        assert!(take(&places, "2001:db8::2").is_none());
         // What was refused took no place.
         assert_eq!(places.free.available_permits(), 3);
         drop(first);
-        assert!(take(&places, "192.0.2.1").await.is_some());
+        assert!(take(&places, "192.0.2.1").is_some());
     }
 
     #[tokio::test]
     async fn sites_that_have_gone_are_forgotten() {
         let places = Places::new(8, 2);
         for last in 0..100 {
-            take(&places, &format!("192.0.2.{last}")).await.unwrap();
+            take(&places, &format!("192.0.2.{last}")).unwrap();
         }
-        assert!(places.taken.lock().unwrap().is_empty());
+        let taken = places.taken.lock().unwrap();
+        assert!(taken.per_site.is_empty() && taken.waiting.is_empty());
         assert_eq!(places.free.available_permits(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_first_and_proved_nothing_makes_room() {
+        let places = Arc::new(Places::new(3, 3));
+        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let proven = places.take(address(1)).await.unwrap();
+        proven.keep();
+        let first = places.take(address(2)).await.unwrap();
+        sleep(PATIENCE / 2).await;
+        let second = places.take(address(3)).await.unwrap();
+        let next = {
+            let places = Arc::clone(&places);
+            tokio::spawn(async move { places.take(address(4)).await.unwrap() })
+        };
+        let out = |first: &Place| out_of(&[&proven, first, &second]);
+        sleep(PATIENCE / 4).await;
+        assert_eq!(out(&first), [false; 3], "it has a moment");
+        first.crowded_out().cancelled().await;
+        // One comes, one goes.
+        sleep(4 * PATIENCE).await;
+        assert_eq!(out(&first), [false, true, false]);
+        drop(first);
+        let next = next.await.unwrap();
+        // Who has kept its place is not asked, also when there is nobody else.
+        second.keep();
+        next.keep();
+        let more = tokio::time::timeout(10 * PATIENCE, places.take(address(5))).await;
+        assert!(more.is_err());
+        assert_eq!(out_of(&[&proven, &second, &next]), [false; 3]);
+    }
+
+    fn out_of(places: &[&Place; 3]) -> [bool; 3] {
+        places.map(|place| place.crowded_out().is_cancelled())
     }
 
     #[test]

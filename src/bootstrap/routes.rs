@@ -76,7 +76,7 @@ pub(super) async fn post_join(
     Extension(connection): Extension<Connection>,
     body: Body,
 ) -> Response {
-    let mut observed = Observed::begin(&open, Route::Join, connection);
+    let mut observed = Observed::begin(&open, Route::Join, &connection);
     let answer = async {
         let request: JoinRequest = read_json(&open, body).await?;
         let admission = join::join(&open, &connection, request, &mut observed.token_id);
@@ -109,7 +109,7 @@ pub(super) async fn post_ack(
     Extension(connection): Extension<Connection>,
     body: Body,
 ) -> Response {
-    let mut observed = Observed::begin(&open, Route::Ack, connection);
+    let mut observed = Observed::begin(&open, Route::Ack, &connection);
     let answer = async {
         let request: AckRequest = read_json(&open, body).await?;
         let acknowledged = ack::acknowledge(&open, &connection, request, &mut observed.token_id);
@@ -196,14 +196,14 @@ async fn common_headers(State(open): Open, mut response: Response) -> Response {
 struct Observed<'a> {
     open: &'a OpenDoor,
     route: Route,
-    connection: Connection,
+    connection: &'a Connection,
     token_id: Option<TokenId>,
     since: Instant,
     answered: Option<(Class, Option<super::wire::Code>)>,
 }
 
 impl<'a> Observed<'a> {
-    fn begin(open: &'a OpenDoor, route: Route, connection: Connection) -> Self {
+    fn begin(open: &'a OpenDoor, route: Route, connection: &'a Connection) -> Self {
         Self {
             open,
             route,

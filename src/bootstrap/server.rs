@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,8 @@ pub async fn serve(
                 },
                 Err(_) => renewed = false,
             },
-            (tcp, remote, place) = places.accept(&listener) => {
+            // A renewed certificate may cost one caller who waits for a place his connection.
+            (tcp, remote, place) = places.accept(&listener, |address| server.turn_away(address)) => {
                 server.spawn(acceptor.clone(), tcp, remote, place);
             }
         }
@@ -101,12 +102,22 @@ impl Server {
         let open = Arc::clone(&self.open);
         let router = self.router.clone();
         let (closing, cut) = (self.closing.clone(), self.cut.clone());
+        let place = Arc::new(place);
+        let crowded_out = place.crowded_out();
+        let address = remote.ip().to_canonical();
         self.connections.spawn(async move {
             let served = async {
                 match handshake(&open, &acceptor, tcp, &closing).await {
-                    Ok(tls) => converse(&open, router, tls, remote, &closing).await,
+                    Ok(tls) => {
+                        let peer = Peer::of(tls.get_ref().1.peer_certificates());
+                        let connection = Connection {
+                            peer,
+                            remote,
+                            place,
+                        };
+                        converse(&open, router, tls, connection, &closing).await;
+                    }
                     Err(error) => {
-                        let address = remote.ip().to_canonical();
                         tracing::debug!(%address, %error, "no TLS handshake");
                         open.door.observer.handshake_failed(address);
                     }
@@ -115,9 +126,14 @@ impl Server {
             tokio::select! {
                 () = served => (),
                 () = cut.cancelled() => (),
+                () = crowded_out.cancelled() => open.door.observer.turned_away(address),
             }
-            drop(place);
         });
+    }
+
+    fn turn_away(&self, address: IpAddr) {
+        tracing::debug!(%address, "too many connections of one address");
+        self.open.door.observer.turned_away(address);
     }
 
     async fn stop(self) {
@@ -158,12 +174,11 @@ async fn converse(
     open: &OpenDoor,
     router: Router,
     tls: TlsStream<TcpStream>,
-    remote: SocketAddr,
+    connection: Connection,
     closing: &CancellationToken,
 ) {
     let limits = &open.door.limits;
-    let peer = Peer::of(tls.get_ref().1.peer_certificates());
-    let service = router.layer(Extension(Connection { peer, remote }));
+    let service = router.layer(Extension(connection));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

@@ -66,11 +66,13 @@ pub async fn serve(
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            (tcp, _, place) = places.accept(&listener) => {
+            (tcp, _, place) = places.accept(&listener, |_| ()) => {
                 let (router, closing) = (router.clone(), closing.clone());
                 connections.spawn(async move {
-                    converse(tcp, router, closing).await;
-                    drop(place);
+                    tokio::select! {
+                        () = converse(tcp, router, closing) => (),
+                        () = place.crowded_out().cancelled_owned() => (),
+                    }
                 });
             }
         }

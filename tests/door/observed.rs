@@ -10,6 +10,7 @@ pub struct Recorder {
     refused: Mutex<Vec<Refused>>,
     answered: Mutex<Vec<Answered>>,
     handshakes_failed: Mutex<usize>,
+    turned_away: Mutex<usize>,
 }
 
 impl Recorder {
@@ -31,6 +32,10 @@ impl Recorder {
     pub fn handshakes_failed(&self) -> usize {
         *lock(&self.handshakes_failed)
     }
+
+    pub fn turned_away(&self) -> usize {
+        *lock(&self.turned_away)
+    }
 }
 
 impl DoorObserver for Recorder {
@@ -40,6 +45,10 @@ impl DoorObserver for Recorder {
 
     fn answered(&self, answered: &Answered) {
         lock(&self.answered).push(answered.clone());
+    }
+
+    fn turned_away(&self, _address: IpAddr) {
+        *lock(&self.turned_away) += 1;
     }
 
     fn handshake_failed(&self, _address: IpAddr) {

@@ -187,7 +187,7 @@ async fn connections_leave_file_descriptors_to_the_store() {
     eventually("the flood", || (server.open_files() >= 100).then_some(())).await;
     let open = server.open_files();
     assert!(open < 160, "{open} of 200 file descriptors");
-    // Half-open connections lose their places, and a machine joins through the flood.
+    // Who came first makes room, and a machine joins through the flood.
     server.join(&token, &server.at("machine")).await;
     assert!(hung_up(&mut flood[0]).await);
 }

@@ -23,6 +23,7 @@ pub struct DoorMetrics {
     requests: Family<Ending, Counter>,
     duration: Histogram,
     failed_handshakes: Counter,
+    turned_away: Counter,
 }
 
 impl DoorMetrics {
@@ -32,6 +33,7 @@ impl DoorMetrics {
             // 0.5 ms to 16 s: two commits and a signature, or a wait for a leader.
             duration: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             failed_handshakes: Counter::default(),
+            turned_away: Counter::default(),
         };
         registry.register(
             "requests",
@@ -49,6 +51,11 @@ impl DoorMetrics {
             "Connections that ended before there was a request",
             metrics.failed_handshakes.clone(),
         );
+        registry.register(
+            "turned_away_connections",
+            "Connections that were one too many of their address, or made room for others",
+            metrics.turned_away.clone(),
+        );
         metrics
     }
 }
@@ -65,6 +72,10 @@ impl DoorObserver for DoorMetrics {
         };
         self.requests.get_or_create(&ending).inc();
         self.duration.observe(answered.duration.as_secs_f64());
+    }
+
+    fn turned_away(&self, _address: IpAddr) {
+        self.turned_away.inc();
     }
 
     fn handshake_failed(&self, _address: IpAddr) {

@@ -134,6 +134,7 @@ fn the_doors_requests_are_counted_by_class() {
     answered(Class::Admitted);
     answered(Class::Unproven);
     metrics.door.handshake_failed([192, 0, 2, 7].into());
+    metrics.door.turned_away([192, 0, 2, 7].into());
     let text = metrics.encode().unwrap();
     let of = |class: &str| {
         let labels = format!("{{route=\"join\",class=\"{class}\"}}");
@@ -145,6 +146,10 @@ fn the_doors_requests_are_counted_by_class() {
         3.0
     );
     assert_eq!(value(&text, "jointoken_door_failed_handshakes_total"), 1.0);
+    assert_eq!(
+        value(&text, "jointoken_door_turned_away_connections_total"),
+        1.0
+    );
     // Whoever knocks chooses his address: it is no label.
     assert!(!text.contains("192.0.2.7"), "{text}");
 }
