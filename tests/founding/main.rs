@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 mod cluster;
 
+mod mortal;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +15,8 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use jointoken::clock::ManualClock;
 use jointoken::controller::{FoundingConfigMap, SecretVault};
 use jointoken::founding::{
-    FoundingError, Identity, IfAbsent, ItemName, OnDisk, Opened, Site, found_or_open,
+    FolderVault, FoundingError, FoundingObject, Identity, IfAbsent, ItemName, OnDisk, Opened, Site,
+    Vault, found_or_open,
 };
 use jointoken::pki::TrustDomain;
 use jointoken::store::reference::InMemoryStore;
@@ -23,6 +26,7 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 
 use cluster::Ground;
+use mortal::{Death, Life, Mortal};
 
 const NOW: u64 = 1_790_000_000_000;
 
@@ -34,32 +38,22 @@ struct Replica {
 
 impl Replica {
     async fn new(test: &str) -> Self {
-        let clock = Arc::new(ManualClock::new(NOW));
         Self {
             ground: Ground::new(test).await,
-            store: Arc::new(InMemoryStore::new(clock)),
+            store: new_store(),
         }
     }
 
     async fn start(&self, data: &Path) -> Result<Opened, FoundingError> {
+        self.live(data, &Life::new(Death::Never)).await
+    }
+
+    /// Starts a process with this life.
+    async fn live(&self, data: &Path, life: &Arc<Life>) -> Result<Opened, FoundingError> {
         let (client, namespace) = (&self.ground.client, &self.ground.namespace);
         let vault = SecretVault::new(client.clone(), namespace, "jointoken");
         let object = FoundingConfigMap::new(client.clone(), namespace, "jointoken");
-        let store = self.store.clone();
-        let data = OnDisk::new(data, move |_: &Identity, _: IfAbsent| {
-            let store: Arc<dyn TokenStore> = store.clone();
-            let opened: BoxFuture<'_, Result<_, OpenError>> = ready(Ok(store)).boxed();
-            opened
-        })?;
-        found_or_open(Site {
-            data: &data,
-            vault: &vault,
-            object: Some(&object),
-            former: None,
-            trust_domain: &TrustDomain::parse("prod.example.com").unwrap(),
-            clock: &ManualClock::new(NOW),
-        })
-        .await
+        found(data, life, &self.store, vault, Some(object)).await
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -68,6 +62,117 @@ impl Replica {
 
     fn config_maps(&self) -> Api<ConfigMap> {
         Api::namespaced(self.ground.client.clone(), &self.ground.namespace)
+    }
+}
+
+/// Founds or opens on disk, as a process with this life.
+async fn found(
+    data: &Path,
+    life: &Arc<Life>,
+    store: &Arc<InMemoryStore>,
+    vault: impl Vault,
+    object: Option<FoundingConfigMap>,
+) -> Result<Opened, FoundingError> {
+    fn mortal<T>(life: &Arc<Life>, it: T) -> Mortal<T> {
+        let life = life.clone();
+        Mortal { life, it }
+    }
+    let store = store.clone();
+    let data = OnDisk::new(data, move |_: &Identity, _: IfAbsent| {
+        let store: Arc<dyn TokenStore> = store.clone();
+        let opened: BoxFuture<'_, Result<_, OpenError>> = ready(Ok(store)).boxed();
+        opened
+    })?;
+    let object = object.map(|object| mortal(life, object));
+    found_or_open(Site {
+        data: &mortal(life, data),
+        vault: &mortal(life, vault),
+        object: object.as_ref().map(|object| object as &dyn FoundingObject),
+        former: None,
+        trust_domain: &TrustDomain::parse("prod.example.com").unwrap(),
+        clock: &ManualClock::new(NOW),
+    })
+    .await
+}
+
+/// What comes of a founding, for comparing.
+fn prints(opened: &Opened) -> (Identity, [Vec<u8>; 5]) {
+    let material = &opened.material;
+    let prints = [
+        material.door.fingerprint().to_vec(),
+        material.members.fingerprint().to_vec(),
+        material.peers.fingerprint().to_vec(),
+        material.resource_key.fingerprint().0.to_vec(),
+        material.offline_master.fingerprint().0.to_vec(),
+    ];
+    (opened.identity.clone(), prints)
+}
+
+fn deaths(effects: usize) -> impl Iterator<Item = Death> {
+    (0..effects).flat_map(|n| [Death::Before(n), Death::After(n)])
+}
+
+fn new_store() -> Arc<InMemoryStore> {
+    Arc::new(InMemoryStore::new(Arc::new(ManualClock::new(NOW))))
+}
+
+#[tokio::test]
+async fn stopped_at_any_step_a_founding_in_a_folder_goes_on_with_what_it_made() {
+    // Identity, five items, stage, stage.
+    for death in deaths(8) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let vault = FolderVault::new(data.join("keys"));
+        let store = new_store();
+        let live = |life: Arc<Life>| {
+            let (data, store, vault) = (data.clone(), store.clone(), vault.clone());
+            async move { found(&data, &life, &store, vault, None).await }
+        };
+        assert!(live(Life::new(death)).await.is_err());
+        let mut made = Vec::new();
+        for name in ItemName::ALL {
+            made.push(vault.load(name).await.unwrap());
+        }
+        let resumed = live(Life::new(Death::Never)).await;
+        let resumed = resumed.unwrap_or_else(|error| panic!("{death:?}: {error}"));
+        for (name, item) in ItemName::ALL.into_iter().zip(made) {
+            let now = vault.load(name).await.unwrap();
+            assert!(item.is_none() || now == item, "{death:?}: {name}");
+        }
+        let life = Life::new(Death::Never);
+        let again = live(life.clone()).await.unwrap();
+        assert_eq!(life.effects(), 0);
+        assert_eq!(prints(&again), prints(&resumed), "{death:?}");
+    }
+}
+
+#[tokio::test]
+async fn stopped_at_any_step_a_founding_in_a_cluster_goes_on_with_what_it_made() {
+    // Identity, object, five items, stage, stage.
+    for death in deaths(9) {
+        let replica = Replica::new("founding-deaths").await;
+        let folder = tempfile::tempdir().unwrap();
+        let died = replica.live(folder.path(), &Life::new(death)).await;
+        assert!(died.is_err());
+        let names = ItemName::ALL.map(|name| format!("jointoken-{name}"));
+        let mut made = Vec::new();
+        for name in &names {
+            made.push(replica.secrets().get_opt(name).await.unwrap());
+        }
+        let resumed = replica.start(folder.path()).await;
+        let resumed = resumed.unwrap_or_else(|error| panic!("{death:?}: {error}"));
+        for (name, secret) in names.iter().zip(made) {
+            let now = replica.secrets().get(name).await.unwrap();
+            assert!(
+                secret.is_none_or(|secret| secret == now),
+                "{death:?}: {name}"
+            );
+        }
+        let life = Life::new(Death::Never);
+        let again = replica.live(folder.path(), &life).await.unwrap();
+        assert_eq!(life.effects(), 0);
+        assert_eq!(prints(&again), prints(&resumed), "{death:?}");
+        replica.ground.remove().await;
     }
 }
 

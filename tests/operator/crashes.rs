@@ -1,6 +1,7 @@
 //! kill -9 at bad moments, and what is left.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::Stdio;
 
 use futures::future::join_all;
@@ -13,6 +14,7 @@ use crate::cluster::Ground;
 use crate::place::Place;
 use crate::program::{Machine, id_of};
 use crate::raw_joiner::RawJoiner;
+use crate::standalone::{Standalone, create};
 
 type Data = BTreeMap<String, ByteString>;
 
@@ -159,4 +161,41 @@ async fn count(system: &Ground) -> usize {
         .lines()
         .filter(|name| name.contains("/jointoken-"))
         .count()
+}
+
+/// Killed the moment that a step of the founding shows on disk.
+#[test]
+fn a_founding_in_a_folder_that_was_killed_is_ended_by_the_next_start() {
+    for step in [
+        "founding.lock",
+        "identity",
+        "keys/door-ca",
+        "keys/offline-master",
+        "keys/resource-key",
+        "store",
+        "store/identity",
+        "store/log",
+        "admin.sock",
+    ] {
+        let place = Standalone::new();
+        let path = place.data().join(step);
+        let server = place.setup().spawn();
+        while !path.exists() {}
+        server.kill();
+        let keys = place.data().join("keys");
+        let made = |name: &str| fs::read(keys.join(name).join("store")).ok();
+        let before = ["door-ca", "members-ca", "offline-master", "peers-ca"].map(made);
+
+        let server = place.setup().start();
+        for (name, before) in ["door-ca", "members-ca", "offline-master", "peers-ca"]
+            .iter()
+            .zip(before)
+        {
+            assert!(before.is_none() || made(name) == before, "{step}: {name}");
+        }
+        let token = create(&place.export("edge-*", "1h"), "edge-7");
+        Machine::new().join(&token).ok();
+        assert!(server.terminate().0.success());
+        assert!(place.setup().start().terminate().0.success());
+    }
 }

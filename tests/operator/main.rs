@@ -14,6 +14,7 @@ mod server;
 mod standalone;
 
 mod admission;
+mod bad_input;
 mod crashes;
 mod ends;
 mod flags;
@@ -22,6 +23,7 @@ mod former;
 mod full_disk;
 mod keys;
 mod offline;
+mod rights;
 mod socket;
 mod stopping;
 mod tokens;

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
@@ -17,8 +18,10 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 pub struct RawJoiner {
     pub key: JoinerKey,
@@ -71,20 +74,66 @@ impl RawJoiner {
             .await
     }
 
+    /// Goes on sending a body until so many bytes are sent or there is an answer. The answer, and how much
+    /// was sent until then.
+    pub async fn flood(&self, bytes: usize, chunked: bool) -> (String, usize) {
+        let (mut reader, mut writer) = tokio::io::split(self.connect().await);
+        let length = match chunked {
+            true => "Transfer-Encoding: chunked".to_owned(),
+            false => format!("Content-Length: {bytes}"),
+        };
+        let head = format!(
+            "POST /v1/join HTTP/1.1\r\nHost: door\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+        );
+        let piece = vec![b' '; 64 * 1024];
+        let mut framed = match chunked {
+            true => format!("{:x}\r\n", piece.len()).into_bytes(),
+            false => Vec::new(),
+        };
+        framed.extend(&piece);
+        framed.extend(if chunked { &b"\r\n"[..] } else { b"" });
+        let sent = AtomicUsize::new(0);
+        let writing = async {
+            let mut going_on = writer.write_all(head.as_bytes()).await.is_ok();
+            while going_on && sent.load(Ordering::Relaxed) < bytes {
+                going_on = writer.write_all(&framed).await.is_ok();
+                sent.fetch_add(piece.len(), Ordering::Relaxed);
+            }
+            std::future::pending::<()>().await;
+        };
+        let reading = async {
+            let mut answer = Vec::new();
+            // The answer ends with its JSON.
+            while !answer.ends_with(b"}") && reader.read_buf(&mut answer).await.is_ok_and(|n| n > 0)
+            {
+            }
+            String::from_utf8(answer).unwrap()
+        };
+        let answer = tokio::select! {
+            answer = reading => answer,
+            () = writing => unreachable!("it waits for the answer"),
+        };
+        (answer, sent.into_inner())
+    }
+
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
+            .await
+            .unwrap();
+        let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+        TlsConnector::from(Arc::new(self.tls()))
+            .connect(name, tcp)
+            .await
+            .unwrap()
+    }
+
     async fn post(&self, body: Value) -> (u16, Value) {
         let request = Request::post("/v1/join")
             .header("Host", "door")
             .header("Content-Type", "application/json")
             .body(Full::new(Bytes::from(body.to_string())))
             .unwrap();
-        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
-            .await
-            .unwrap();
-        let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
-        let tls = TlsConnector::from(Arc::new(self.tls()))
-            .connect(name, tcp)
-            .await
-            .unwrap();
+        let tls = self.connect().await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
         let driver = tokio::spawn(connection);
         let answer = sender.send_request(request).await.unwrap();

@@ -109,6 +109,10 @@ impl Server {
         Some((code, body.to_owned()))
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         let ended = self.child.try_wait().expect("looking after the child");
