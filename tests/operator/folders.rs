@@ -148,8 +148,8 @@ fn a_torn_tail_is_cut_and_damage_before_it_refuses_to_start() {
         &[
             text(&segment),
             "is damaged at byte",
-            "left as it is",
-            "backup",
+            "nothing was changed",
+            "older copy",
         ],
     );
     let offset = line
