@@ -65,7 +65,7 @@ pub enum ConditionReason {
     Superseded,
     /// As many claims as `admission.maxClaims` allows came to nothing.
     TooManyClaims,
-    /// After a restore of the store nobody can know whether the token was used.
+    /// After a restore or a loss of the store nobody can know whether the token was used.
     Restored,
     /// An operator aborted the token by hand.
     AbortedByOperator,
@@ -81,8 +81,12 @@ pub enum ConditionReason {
     SpecDiffers,
     /// `spec.revision` is lower than one that was in force.
     RevisionTooLow,
+    /// The status tells of more than the store has ever reached.
+    StatusAhead,
     /// A Secret of that name exists and is not the operator's.
     SecretConflict,
+    /// The API server does not let the operator make the Secret.
+    SecretRefused,
     /// The namespace may not use this node name.
     NameNotAllowed,
     /// The token would live longer than the store allows.
@@ -124,7 +128,9 @@ impl ConditionReason {
             Self::ReissueDelayed => "ReissueDelayed",
             Self::SpecDiffers => "SpecDiffers",
             Self::RevisionTooLow => "RevisionTooLow",
+            Self::StatusAhead => "StatusAhead",
             Self::SecretConflict => "SecretConflict",
+            Self::SecretRefused => "SecretRefused",
             Self::NameNotAllowed => "NameNotAllowed",
             Self::TtlTooLong => "TtlTooLong",
             Self::Refused => "Refused",

@@ -13,7 +13,10 @@ use super::status::JoinTokenStatus;
 /// doubles would otherwise see a difference where there is none.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// What the default name of the Secret adds to the name of the resource.
+/// What the name of every token's Secret ends in, and what the default name adds to the resource's.
+///
+/// Whoever may create JoinTokens makes the operator create Secrets. With a free choice of the name they could put one
+/// where something else looks for its own: a controller's password, a signing key of the operator.
 const SECRET_SUFFIX: &str = "-join-token";
 
 /// What is asked for: which machine may join, for how long, under which conditions. All of it may be
@@ -142,8 +145,8 @@ pub struct JoinTokenSpec {
     pub admission: Admission,
 
     /// The name of the Secret in the same namespace that receives the token, under the keys token,
-    /// ca.crt, url and join-command. A Secret of that name that the operator did not make is never
-    /// overwritten. Default: the name of the resource followed by "-join-token".
+    /// ca.crt, url and join-command. It ends in "-join-token". A Secret of that name that the operator did
+    /// not make is never overwritten. Default: the name of the resource followed by "-join-token".
     /// Fixed within a revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -267,5 +270,52 @@ impl JoinToken {
             .secret_name
             .clone()
             .unwrap_or_else(|| format!("{}{SECRET_SUFFIX}", self.name_any()))
+    }
+}
+
+/// A token's Secret may have this name: an RFC 1123 subdomain that ends in `-join-token`.
+///
+/// The rules of the API server say the same of the spec; of a status they say nothing, and a name that is none
+/// (`../../other/secrets/x`) would lead elsewhere when it is put into a path.
+pub fn is_secret_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = label.as_bytes();
+        bytes.first().is_some_and(is_alphanumeric)
+            && bytes.last().is_some_and(is_alphanumeric)
+            && bytes
+                .iter()
+                .all(|byte| is_alphanumeric(byte) || *byte == b'-')
+    };
+    name.len() <= 253 && name.ends_with(SECRET_SUFFIX) && name.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_tokens_secrets_are_taken() {
+        for good in ["n1-join-token", "a.b-join-token", "7-join-token"] {
+            assert!(is_secret_name(good), "{good}");
+        }
+        let long = format!("{}-join-token", "a".repeat(243));
+        for bad in [
+            "",
+            "-join-token",
+            "join-token",
+            "n1",
+            "n1-join-token2",
+            "N1-join-token",
+            "a..b-join-token",
+            ".-join-token",
+            "../../other/secrets/n1-join-token",
+            "x?dryRun=All&y=-join-token",
+            "x%2e-join-token",
+            "n1-join-token\n",
+            &long,
+        ] {
+            assert!(!is_secret_name(bad), "{bad}");
+        }
     }
 }

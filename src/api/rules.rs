@@ -124,6 +124,15 @@ pub const RULES: &[Rule] = &[
         reason: None,
     },
     Rule {
+        name: "secretName says what it is",
+        at: &["spec", "secretName"],
+        rule: "self.endsWith('-join-token')",
+        message: "let the name end in -join-token: so it can never be one that something else looks up",
+        message_expression: None,
+        field_path: None,
+        reason: None,
+    },
+    Rule {
         name: "publicKeySha256 is a SHA-256",
         at: &["spec", "admission", "publicKeySha256"],
         rule: "self.matches('^[0-9a-f]{64}$')",

@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::sync::watch;
 
 use super::config::{self, NodeDbConfig, ServerConfig};
 use super::duration::HumanDuration;
@@ -19,12 +17,7 @@ use super::output::Output;
 use super::server::{Ground, Replica};
 use super::statuses::Statuses;
 use super::stop;
-use crate::api::JoinToken;
-use crate::controller::{
-    self, ControllerConfig, Effect, Effected, Effects, FoundingConfigMap, Minting, Operator,
-    SecretVault,
-};
-use crate::store::StoreError;
+use crate::controller::{ControllerConfig, FoundingConfigMap, Minting, Operator, SecretVault};
 use crate::token::is_node_name;
 
 /// What the names of the operator's own objects begin with.
@@ -195,33 +188,9 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         Arc::clone(&replica.clock),
         replica.metrics.controller.clone(),
     )
-    .with_effects(|effects| {
-        Arc::new(GuardedEffects {
-            effects,
-            keys_in_order,
-        })
-    });
+    .with_keys_in_order(keys_in_order);
     replica.spawn("controller", controller.run(stop.cancelled_owned()).map(Ok));
     Ok(replica)
-}
-
-/// Renders no token while the store's keys are not in order; the store itself registers none then.
-struct GuardedEffects {
-    effects: Arc<dyn Effects>,
-    keys_in_order: watch::Receiver<bool>,
-}
-
-impl Effects for GuardedEffects {
-    fn perform<'a>(
-        &'a self,
-        resource: &'a JoinToken,
-        effect: &'a Effect,
-    ) -> BoxFuture<'a, Result<Effected, controller::Error>> {
-        if matches!(effect, Effect::CreateSecret { .. }) && !*self.keys_in_order.borrow() {
-            return async { Err(StoreError::KeysAmiss.into()) }.boxed();
-        }
-        self.effects.perform(resource, effect)
-    }
 }
 
 async fn kube_config(args: &Args) -> Result<Config, Failure> {

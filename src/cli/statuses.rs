@@ -6,7 +6,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 
 use super::exit::{Exit, Failure};
-use crate::api::JoinToken;
+use crate::controller::Seen;
 use crate::founding::{FormerEpochs, VaultError};
 
 /// So many at a time.
@@ -14,7 +14,8 @@ const PAGE: u32 = 500;
 
 /// The statuses of the JoinTokens that the operator serves.
 pub struct Statuses {
-    tokens: Vec<Api<JoinToken>>,
+    /// As far as they can be read: one that somebody has spoiled must not keep a store from being founded.
+    tokens: Vec<Api<Seen>>,
 }
 
 impl Statuses {
@@ -62,7 +63,8 @@ impl Statuses {
             loop {
                 let page = tokens.list(&params).await;
                 let page = page.map_err(|error| VaultError::new("the JoinTokens", error))?;
-                let statuses = page.items.iter().filter_map(|token| token.status.as_ref());
+                let tokens = page.items.iter().filter_map(Seen::read);
+                let statuses = tokens.filter_map(|token| token.status.as_ref());
                 let epochs = statuses.filter_map(|status| status.store_epoch);
                 greatest = epochs.fold(greatest, u64::max);
                 match page.metadata.continue_.filter(|more| !more.is_empty()) {

@@ -14,7 +14,7 @@ pub enum Error {
     ReadSecret { name: String, source: kube::Error },
     #[error("the Secret {name} could not be created: {}", discreet(source))]
     CreateSecret { name: String, source: kube::Error },
-    #[error("the Secret {name} could not be deleted: {source}")]
+    #[error("the Secret {name} could not be deleted: {}", discreet(source))]
     DeleteSecret { name: String, source: kube::Error },
     #[error("the finalizer could not be changed: {0}")]
     WriteFinalizer(#[source] kube::Error),
@@ -28,13 +28,15 @@ pub enum Error {
     Random(#[from] RandomError),
     #[error("the resource changes faster than it can be looked at")]
     Unsettled,
+    #[error("the resource makes no sense ({0}): mend it, or delete it")]
+    Unreadable(String),
     /// Nothing more may be done: the process is about to end.
     #[error("the controller is stopping")]
     Stopping,
 }
 
 /// What can be said of an error about a Secret. One of parsing quotes what did not parse.
-fn discreet(error: &kube::Error) -> String {
+pub(super) fn discreet(error: &kube::Error) -> String {
     match error {
         kube::Error::SerdeError(_) => "the API server's answer makes no sense".to_owned(),
         error => error.to_string(),
@@ -60,6 +62,7 @@ impl Error {
             Self::NotFounded => "not_founded",
             Self::Random(_) => "random",
             Self::Unsettled => "unsettled",
+            Self::Unreadable(_) => "unreadable",
             Self::Stopping => "stopping",
         }
     }

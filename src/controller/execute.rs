@@ -17,6 +17,7 @@ use crate::store::{TokenStore, submit};
 
 use super::effect::{Effect, Effected, Effects, Notice};
 use super::error::Error;
+use super::seen::Seen;
 use super::view::FINALIZER;
 
 /// The name under which our fields are managed and our events reported.
@@ -241,7 +242,7 @@ const fn action(reason: EventReason) -> &'static str {
     }
 }
 
-pub(super) fn resources(client: &Client, resource: &JoinToken) -> Api<JoinToken> {
+pub(super) fn resources(client: &Client, resource: &JoinToken) -> Api<Seen> {
     Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default())
 }
 
@@ -249,13 +250,13 @@ pub(super) fn secrets(client: &Client, resource: &JoinToken) -> Api<Secret> {
     Api::namespaced(client.clone(), &resource.namespace().unwrap_or_default())
 }
 
-/// Gone, changed meanwhile, or refused since a newer status is there: each time the look was too old.
-fn resource_or_outdated(patched: Result<JoinToken, kube::Error>) -> Result<Effected, kube::Error> {
+/// Gone, or changed meanwhile: the look was too old. A write that the API server finds invalid is not: the version
+/// that it carries is compared first, so the next look would come to the same.
+fn resource_or_outdated(patched: Result<Seen, kube::Error>) -> Result<Effected, kube::Error> {
     match patched {
-        Ok(resource) => Ok(Effected::Resource(Box::new(resource))),
-        Err(kube::Error::Api(status))
-            if status.is_not_found() || status.is_conflict() || status.is_invalid() =>
-        {
+        Ok(Seen::Read(resource)) => Ok(Effected::Resource(resource)),
+        Ok(Seen::Unreadable { .. }) => Ok(Effected::Outdated),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
             tracing::debug!(reason = %status, "a write rested on an old look");
             Ok(Effected::Outdated)
         }
@@ -266,11 +267,37 @@ fn resource_or_outdated(patched: Result<JoinToken, kube::Error>) -> Result<Effec
 /// A merge patch (RFC 7386) from the old status to the new one. It carries the version that the old one
 /// was read at, so that it changes that or nothing.
 fn status_patch(resource: &JoinToken, old: &JoinTokenStatus, new: &JoinTokenStatus) -> Value {
+    let mut old = json!(old);
+    if let Some(old) = old.as_object_mut() {
+        // What is not in the old status may have been left out because it made no sense: it goes, too.
+        for field in STATUS_FIELDS {
+            old.entry(field).or_insert_with(|| json!("unknown"));
+        }
+    }
     json!({
         "metadata": { "resourceVersion": resource.metadata.resource_version },
-        "status": difference(&json!(old), &json!(new)),
+        "status": difference(&old, &json!(new)),
     })
 }
+
+/// Every field of a status.
+const STATUS_FIELDS: [&str; 15] = [
+    "observedGeneration",
+    "phase",
+    "revision",
+    "reissues",
+    "tokenId",
+    "issuedAt",
+    "expiresAt",
+    "consumedAt",
+    "attempts",
+    "joiner",
+    "secretName",
+    "lastFailure",
+    "storeEpoch",
+    "storeIndex",
+    "conditions",
+];
 
 /// What has to be merged into `old` to make it `new`.
 fn difference(old: &Value, new: &Value) -> Value {
@@ -304,5 +331,26 @@ mod tests {
             json!({ "b": { "y": null, "z": 3 }, "c": [2], "d": null, "e": { "new": true } })
         );
         assert_eq!(difference(&new, &new), json!({}));
+    }
+
+    #[test]
+    fn a_patch_leaves_nothing_of_a_status_that_made_no_sense() {
+        let crd = json!(crate::api::crd());
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let fields = schema["properties"]["status"]["properties"].as_object();
+        let fields: Vec<&str> = fields.unwrap().keys().map(String::as_str).collect();
+        let mut known = STATUS_FIELDS;
+        known.sort_unstable();
+        assert_eq!(fields, known);
+
+        let resource = JoinToken::new("n1", crate::api::JoinTokenSpec::default());
+        let new = JoinTokenStatus {
+            attempts: Some(3),
+            ..JoinTokenStatus::default()
+        };
+        let patch = status_patch(&resource, &JoinTokenStatus::default(), &new);
+        assert_eq!(patch["status"]["attempts"], json!(3));
+        assert_eq!(patch["status"].get("consumedAt"), Some(&Value::Null));
+        assert_eq!(patch["status"].get("observedGeneration"), None);
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::api::JoinToken;
 use crate::clock::Clock;
+use crate::lifecycle::command::Sweep;
 use crate::lifecycle::outcome::RegisterOutcome;
 use crate::store::{Health, TokenStore};
 use crate::telemetry::metrics::{ControllerMetrics, Reconciled};
@@ -20,10 +21,11 @@ use super::effect::{Effected, Effects};
 use super::error::Error;
 use super::execute::{resources, secrets};
 use super::frozen;
-use super::plan::{Then, plan, secrets_to_look_at, unavailable};
+use super::plan::{Then, plan, secret_refused, secrets_to_look_at, unavailable};
 use super::secret::SecretSeen;
+use super::seen::Seen;
 use super::standing::{InForce, Standing};
-use super::view::{StoreFacts, View, has_finalizer, issuance_of};
+use super::view::{StoreFacts, View, issuance_of};
 
 /// How many looks one reconciliation takes before it lets others go first.
 const MAX_LOOKS: usize = 5;
@@ -40,6 +42,7 @@ pub(super) struct Reconciler {
     pub config: ControllerConfig,
     pub minting: Minting,
     pub metrics: ControllerMetrics,
+    pub keys_in_order: watch::Receiver<bool>,
 }
 
 /// What became of one look.
@@ -102,7 +105,12 @@ impl Reconciler {
                     let api = resources(&self.client, resource);
                     let name = resource.name_any();
                     looked = match api.get_opt(&name).await.map_err(Error::ReadResource)? {
-                        Some(resource) => self.look_and_act(resource, Source::Read).await?,
+                        Some(Seen::Read(resource)) => {
+                            self.look_and_act(*resource, Source::Read).await?
+                        }
+                        Some(Seen::Unreadable { error, .. }) => {
+                            return Err(Error::Unreadable(error));
+                        }
                         None => Looked::Gone,
                     };
                 }
@@ -131,13 +139,20 @@ impl Reconciler {
                         }
                         self.take(&mut view, effected);
                     }
-                    Err(Error::Store(error)) => {
-                        if let Some(said) = unavailable(&view, error) {
-                            self.effects.perform(&view.resource, &said).await?;
+                    Err(error) => {
+                        let said = match &error {
+                            Error::Store(error) => unavailable(&view, *error),
+                            Error::CreateSecret {
+                                source: kube::Error::Api(status),
+                                ..
+                            } if is_refusal(status.code) => secret_refused(&view, &status.reason),
+                            _ => Vec::new(),
+                        };
+                        for effect in said {
+                            self.effects.perform(&view.resource, &effect).await?;
                         }
-                        return Err(error.into());
+                        return Err(error);
                     }
-                    Err(error) => return Err(error),
                 }
             }
             if let Then::Rest(look_again_ms) = plan.then {
@@ -150,7 +165,7 @@ impl Reconciler {
     /// Looks at everything around a resource; `None` if its namespace has gone.
     async fn look(&self, resource: JoinToken) -> Result<Option<View<'_>>, Error> {
         let founded = self.store.founded().ok_or(Error::NotFounded)?;
-        if resource.metadata.deletion_timestamp.is_some() && has_finalizer(&resource) {
+        if resource.metadata.deletion_timestamp.is_some() {
             // What is read next decides that nothing is left to abort: it must not be old.
             self.store.barrier().await?;
         }
@@ -163,7 +178,16 @@ impl Reconciler {
         let Some(namespace_uid) = namespace.and_then(|namespace| namespace.metadata.uid) else {
             return Ok(None);
         };
-        let standing = self.standing(&resource, &namespace_uid);
+        let mut standing = self.standing(&resource, &namespace_uid);
+        let mut status_ahead = false;
+        if claims_more(&resource, &standing, founded.epoch) {
+            // Either this replica is behind, which is an error here, or the status is wrong. Local reads
+            // cannot tell: a commit of its own does, since nothing that was ever reported is beyond it.
+            self.store.barrier().await?;
+            let reached = self.store.propose(Sweep { limit: 0 }.into()).await?.index;
+            standing = self.standing(&resource, &namespace_uid);
+            status_ahead = position(&resource) > (founded.epoch, reached);
+        }
         let (by_spec, former) = secrets_to_look_at(&resource, &standing);
         let secret = match by_spec {
             true => self.secret(&resource, &resource.secret_name()).await?,
@@ -188,6 +212,8 @@ impl Reconciler {
             standing,
             secret,
             former_secret,
+            status_ahead,
+            keys_in_order: *self.keys_in_order.borrow(),
             registered: false,
             created: false,
         }))
@@ -242,6 +268,29 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// The API server understood and will not; the next time will be no different by itself.
+const fn is_refusal(code: u16) -> bool {
+    matches!(code, 400 | 403 | 413 | 422)
+}
+
+/// The position of the store that the status was written at: (epoch, index).
+fn position(resource: &JoinToken) -> (u64, u64) {
+    let status = resource.status.as_ref();
+    let epoch = status.and_then(|status| status.store_epoch);
+    let index = status.and_then(|status| status.store_index);
+    (epoch.unwrap_or(0), index.unwrap_or(0))
+}
+
+/// The status tells of more than what is known here of the resource's token.
+fn claims_more(resource: &JoinToken, standing: &Standing, epoch: u64) -> bool {
+    let in_force = standing.in_force.as_ref();
+    position(resource)
+        > (
+            epoch,
+            in_force.map_or(0, |in_force| in_force.changed_at_index),
+        )
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use futures::{FutureExt, StreamExt};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::api::{JoinToken, Phase};
+use crate::api::Phase;
 use crate::clock::Clock;
 use crate::lifecycle::Issuance;
 use crate::store::TokenStore;
@@ -25,6 +26,7 @@ use super::effect::Effects;
 use super::error::Error;
 use super::execute::RealEffects;
 use super::reconcile::Reconciler;
+use super::seen::Seen;
 use super::view::issuance_of;
 use super::wake::Waker;
 
@@ -45,6 +47,7 @@ pub struct Operator {
     clock: Arc<dyn Clock>,
     metrics: ControllerMetrics,
     effects: Arc<dyn Effects>,
+    keys_in_order: watch::Receiver<bool>,
 }
 
 impl Operator {
@@ -66,6 +69,7 @@ impl Operator {
             clock,
             metrics,
             effects: Arc::new(real),
+            keys_in_order: watch::Sender::new(true).subscribe(),
         }
     }
 
@@ -74,6 +78,15 @@ impl Operator {
     pub fn with_effects(self, around: impl FnOnce(Arc<dyn Effects>) -> Arc<dyn Effects>) -> Self {
         let effects = around(self.effects);
         Self { effects, ..self }
+    }
+
+    /// Renders no token while this says that the store's keys are not in order.
+    #[must_use]
+    pub fn with_keys_in_order(self, keys_in_order: watch::Receiver<bool>) -> Self {
+        Self {
+            keys_in_order,
+            ..self
+        }
     }
 
     /// Watches and reconciles until `shutdown` is over; then what is being done is finished.
@@ -91,6 +104,7 @@ impl Operator {
             minting: self.minting,
             metrics: self.metrics,
             config: self.config.clone(),
+            keys_in_order: self.keys_in_order,
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();
@@ -134,7 +148,7 @@ impl Operator {
 ///
 /// Before the first list is there nothing is being reconciled, and kube's graceful stop would wait for
 /// that list, which never comes while the API server cannot be reached.
-async fn end_of_patience(shutdown: impl Future<Output = ()>, listed: Store<JoinToken>) {
+async fn end_of_patience(shutdown: impl Future<Output = ()>, listed: Store<Seen>) {
     shutdown.await;
     if listed.wait_until_ready().now_or_never().is_some() {
         tokio::time::sleep(GRACE).await;
@@ -145,10 +159,11 @@ async fn end_of_patience(shutdown: impl Future<Output = ()>, listed: Store<JoinT
 }
 
 /// How many resources are in each phase.
-fn phases(watched: &Store<JoinToken>) -> BTreeMap<&'static str, i64> {
+fn phases(watched: &Store<Seen>) -> BTreeMap<&'static str, i64> {
     let mut phases = BTreeMap::new();
-    for resource in watched.state() {
-        let phase = resource.status.as_ref().and_then(|status| status.phase);
+    for seen in watched.state() {
+        let status = seen.read().and_then(|resource| resource.status.as_ref());
+        let phase = status.and_then(|status| status.phase);
         *phases
             .entry(phase.unwrap_or(Phase::Pending).as_str())
             .or_insert(0) += 1;
@@ -157,7 +172,7 @@ fn phases(watched: &Store<JoinToken>) -> BTreeMap<&'static str, i64> {
 }
 
 /// One watch for all namespaces, or one for each of those named.
-fn scopes(client: &Client, namespaces: &[String]) -> Vec<(Api<JoinToken>, Option<String>)> {
+fn scopes(client: &Client, namespaces: &[String]) -> Vec<(Api<Seen>, Option<String>)> {
     if namespaces.is_empty() {
         return vec![(Api::all(client.clone()), None)];
     }
@@ -182,7 +197,11 @@ impl Context {
     }
 }
 
-async fn reconcile(resource: Arc<JoinToken>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(seen: Arc<Seen>, context: Arc<Context>) -> Result<Action, Error> {
+    let resource = match &*seen {
+        Seen::Read(resource) => resource,
+        Seen::Unreadable { error, .. } => return Err(Error::Unreadable(error.clone())),
+    };
     let status = resource.status.as_ref();
     let span = tracing::info_span!(
         "reconcile",
@@ -192,25 +211,35 @@ async fn reconcile(resource: Arc<JoinToken>, context: Arc<Context>) -> Result<Ac
     );
     let action = context
         .reconciler
-        .reconcile(&resource)
+        .reconcile(resource)
         .instrument(span)
         .await?;
-    context.failures().remove(&issuance_of(&resource));
+    context.failures().remove(&issuance_of(&**resource));
     Ok(action)
 }
 
 /// Twice as long after each failure in a row, with a part that differs between resources, so that
 /// those that failed together are not all tried again together.
-fn retry(resource: Arc<JoinToken>, error: &Error, context: Arc<Context>) -> Action {
+fn retry(resource: Arc<Seen>, error: &Error, context: Arc<Context>) -> Action {
+    if let Error::Unreadable(error) = error {
+        // Nothing changes that before it changes.
+        tracing::warn!(
+            namespace = resource.meta().namespace,
+            name = resource.meta().name,
+            error,
+            "a JoinToken makes no sense, nothing is done about it: mend it, or delete it"
+        );
+        return Action::await_change();
+    }
     let mut failures = context.failures();
-    let count = failures.entry(issuance_of(&resource)).or_default();
+    let count = failures.entry(issuance_of(&*resource)).or_default();
     let wait = (FIRST_RETRY * (1 << (*count).min(8))).min(LONGEST_RETRY);
     *count += 1;
     let uid = resource.uid().unwrap_or_default();
     let spread = f64::from(crc32fast::hash(uid.as_bytes())) / f64::from(u32::MAX);
     tracing::warn!(
-        namespace = resource.metadata.namespace,
-        name = resource.metadata.name,
+        namespace = resource.meta().namespace,
+        name = resource.meta().name,
         category = error.category(),
         failures = *count,
         %error,
@@ -219,7 +248,7 @@ fn retry(resource: Arc<JoinToken>, error: &Error, context: Arc<Context>) -> Acti
     Action::requeue(wait.mul_f64(1.0 + spread / 4.0))
 }
 
-type Reconciled = Result<(ObjectRef<JoinToken>, Action), controller::Error<Error, watcher::Error>>;
+type Reconciled = Result<(ObjectRef<Seen>, Action), controller::Error<Error, watcher::Error>>;
 
 /// Failures of reconciliations have been reported by [`retry`].
 fn report(context: &Context, result: Reconciled) {

@@ -117,6 +117,8 @@ pub enum SecretSeen {
     Former {
         uid: String,
     },
+    /// The operator made it, it is being deleted, and something holds it.
+    Held,
     /// Somebody else's: never touched.
     Foreign,
 }
@@ -146,6 +148,10 @@ impl SecretSeen {
         let Some(secret) = secret else {
             return Self::Absent;
         };
+        // An owner can be added to any Secret, by a tool or by mistake; its type is fixed at its creation.
+        if secret.type_.as_deref() != Some(TYPE) {
+            return Self::Foreign;
+        }
         let uid = secret.uid().unwrap_or_default();
         let api_version = JoinToken::api_version(&());
         let group = api_version.split('/').next().unwrap_or_default();
@@ -156,6 +162,7 @@ impl SecretSeen {
                 && Some(&owner.name) == resource.meta().name.as_ref()
         });
         match owner {
+            Some(_) if secret.meta().deletion_timestamp.is_some() => Self::Held,
             Some(owner) if Some(&owner.uid) == resource.meta().uid.as_ref() => Self::Ours {
                 uid,
                 holds: Holding {
@@ -181,6 +188,7 @@ impl fmt::Debug for SecretSeen {
             Self::Absent => f.write_str("Absent"),
             Self::Ours { uid, .. } => write!(f, "Ours({uid})"),
             Self::Former { uid } => write!(f, "Former({uid})"),
+            Self::Held => f.write_str("Held"),
             Self::Foreign => f.write_str("Foreign"),
         }
     }

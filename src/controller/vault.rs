@@ -11,6 +11,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::error::discreet;
 use crate::founding::{Creation, Founding, FoundingObject, Item, ItemName, Vault, VaultError};
 
 /// Says which store an object belongs to.
@@ -47,7 +48,7 @@ impl SecretVault {
     async fn read(&self, name: ItemName) -> Result<Option<Item>, VaultError> {
         let place = || self.place(name);
         let found = self.secrets.get_opt(&self.name(name)).await;
-        match found.map_err(|error| VaultError::new(place(), error))? {
+        match found.map_err(|error| failed(place(), error))? {
             Some(secret) => item_of(secret)
                 .map(Some)
                 .map_err(|error| VaultError::unfit(place(), error)),
@@ -70,7 +71,7 @@ impl SecretVault {
                     VaultError::new(self.place(name), "was there a moment ago and is gone")
                 })
             }
-            Err(error) => Err(VaultError::new(self.place(name), error)),
+            Err(error) => Err(failed(self.place(name), error)),
         }
     }
 }
@@ -160,6 +161,14 @@ impl FoundingObject for FoundingConfigMap {
 
     fn place(&self) -> String {
         format!("ConfigMap {}/{}", self.namespace, self.name)
+    }
+}
+
+/// An answer that does not parse is not quoted: it may be a key.
+fn failed(place: String, error: kube::Error) -> VaultError {
+    match error {
+        kube::Error::SerdeError(_) => VaultError::new(place, discreet(&error)),
+        error => VaultError::new(place, error),
     }
 }
 
@@ -259,6 +268,17 @@ mod tests {
         assert_eq!(item_of(secret), Ok(item()));
         let ca = secret_of("jointoken-door-ca", ItemName::DoorCa, &item());
         assert_eq!(ca.type_.as_deref(), Some("kubernetes.io/tls"));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_parse_is_not_quoted() {
+        let answer = serde_json::json!({"data": {"key": "not!base64"}});
+        let error = serde_json::from_value::<Secret>(answer).unwrap_err();
+        let error = failed("Secret a/b".to_owned(), kube::Error::SerdeError(error));
+        assert_eq!(
+            error.to_string(),
+            "Secret a/b: the API server's answer makes no sense"
+        );
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct View<'a> {
     pub secret: SecretSeen,
     /// What stands under the name that the status gives, if that is another.
     pub former_secret: SecretSeen,
+    /// The status tells of more than the store has ever reached, which was made sure of.
+    pub status_ahead: bool,
+    /// The store's keys are all there, and the right ones. If not, nothing may be rendered.
+    pub keys_in_order: bool,
     /// The store has answered a registration since the resource was looked at.
     pub registered: bool,
     /// That made the issuance in force: nothing is being adopted.
@@ -60,7 +64,7 @@ pub fn has_finalizer(resource: &JoinToken) -> bool {
 }
 
 /// The store's name for the resource.
-pub fn issuance_of(resource: &JoinToken) -> Issuance {
+pub fn issuance_of(resource: &impl ResourceExt) -> Issuance {
     Issuance {
         namespace: resource.namespace().unwrap_or_default(),
         name: resource.name_any(),

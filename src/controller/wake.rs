@@ -10,20 +10,21 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
-use crate::api::JoinToken;
 use crate::lifecycle::Issuance;
 use crate::store::{Change, Health};
 
+use super::seen::Seen;
+
 /// What one watch is woken by.
 pub(super) struct Wakes {
-    pub one: UnboundedReceiver<ObjectRef<JoinToken>>,
+    pub one: UnboundedReceiver<ObjectRef<Seen>>,
     pub all: UnboundedReceiver<()>,
 }
 
 /// One watch: the namespace it is limited to, if any.
 struct Sleeper {
     namespace: Option<String>,
-    one: UnboundedSender<ObjectRef<JoinToken>>,
+    one: UnboundedSender<ObjectRef<Seen>>,
     all: UnboundedSender<()>,
 }
 

@@ -143,6 +143,7 @@ async fn no_spec_is_as_good_as_an_empty_one() {
     for (name, manifest) in [
         ("none", json!({"name": "none"})),
         ("empty", json!({"name": "empty", "spec": {}})),
+        ("null", json!({"name": "null", "spec": null})),
         (
             "nulls",
             json!({"name": "nulls", "spec": {"ttlSeconds": null, "admission": null}}),

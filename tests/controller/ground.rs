@@ -22,7 +22,9 @@ use jointoken::token::{
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, Config, ResourceExt};
@@ -92,6 +94,12 @@ impl Ground {
         ground
     }
 
+    /// The store is lost, and another one takes its place, in the same epoch since nobody could tell of the former.
+    pub async fn found_anew(&mut self) {
+        self.store = Arc::new(InMemoryStore::new(Arc::new(self.clock.clone())));
+        self.found().await;
+    }
+
     async fn found(&self) {
         let founded = Founded {
             store_id: STORE,
@@ -121,6 +129,11 @@ impl Ground {
         client: Client,
         around: impl FnOnce(Arc<dyn Effects>) -> Arc<dyn Effects>,
     ) -> Running {
+        self.run(client, |operator| operator.with_effects(around))
+    }
+
+    /// Starts an operator as somebody, with something else about it.
+    pub fn run(&self, client: Client, change: impl FnOnce(Operator) -> Operator) -> Running {
         let metrics = Metrics::new(watch::channel(Health::default()).1);
         let operator = Operator::new(
             client,
@@ -131,7 +144,7 @@ impl Ground {
             metrics.controller.clone(),
         );
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(operator.with_effects(around).run(stopped.map(|_| ())));
+        let task = tokio::spawn(change(operator).run(stopped.map(|_| ())));
         Running {
             stop,
             task,
@@ -186,6 +199,16 @@ impl Ground {
             .delete(name, &DeleteParams::default())
             .await;
         deleted.expect("deleting a JoinToken");
+    }
+
+    /// Deletes a resource behind the operator's back, its finalizer torn off, and creates it again.
+    pub async fn recreate(&self, name: &str, spec: Value) {
+        let there = self.resources().get(name).await.unwrap();
+        let release = json!({"metadata": {"finalizers": null}});
+        self.patch(name, release).await;
+        self.delete(name).await;
+        self.wait_gone(&there).await;
+        self.create(name, spec).await;
     }
 
     /// Waits until the resource is as it should be.
@@ -344,8 +367,41 @@ impl Ground {
         panic!("there never were {count} events about {name}");
     }
 
-    /// Gives the namespace back.
+    /// Changes the status as somebody might who has the right to.
+    pub async fn forge_status(&self, name: &str, status: Value) {
+        let patch = Patch::Merge(json!({ "status": status }));
+        let params = PatchParams::default();
+        let patched = self.untyped().patch_status(name, &params, &patch).await;
+        patched.expect("the API server takes it");
+    }
+
+    /// For what the types cannot read.
+    pub fn untyped(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<JoinToken>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    }
+
+    /// Takes a resource away, whatever holds it.
+    pub async fn discard(&self, name: &str) {
+        let release = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let api = self.untyped();
+        let deleted = match api.patch(name, &PatchParams::default(), &release).await {
+            Ok(_) => api.delete(name, &DeleteParams::default()).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match deleted {
+            Ok(()) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => panic!("{name} stays: {error}"),
+        }
+    }
+
+    /// Gives the namespace back. No operator is there any more that would take its finalizers away, and
+    /// they would hold the namespace for ever.
     pub async fn remove(self) {
+        for resource in self.untyped().list(&ListParams::default()).await.unwrap() {
+            self.discard(&resource.name_any()).await;
+        }
         let namespaces: Api<Namespace> = Api::all(self.client);
         let deleted = namespaces
             .delete(&self.namespace, &DeleteParams::default())

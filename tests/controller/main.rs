@@ -6,8 +6,11 @@
 mod ground;
 
 mod adoption;
+mod hostile;
 mod lifecycle;
 mod permissions;
 mod revisions;
 mod secrets;
 mod stopping;
+mod stories;
+mod trouble;

@@ -16,7 +16,7 @@ async fn raising_the_revision_issues_another_token() {
     ground
         .patch(
             "n1",
-            json!({"spec": {"revision": 2, "nodeName": "other", "secretName": "moved"}}),
+            json!({"spec": {"revision": 2, "nodeName": "other", "secretName": "moved-join-token"}}),
         )
         .await;
     let second = ground
@@ -27,7 +27,7 @@ async fn raising_the_revision_issues_another_token() {
     let status = second.status.unwrap();
     assert_ne!(status.token_id, Some(first.token_id.to_string()));
     assert_eq!(status.joiner.unwrap().node_name.as_deref(), Some("other"));
-    assert_eq!(status.secret_name.as_deref(), Some("moved"));
+    assert_eq!(status.secret_name.as_deref(), Some("moved-join-token"));
     ground.wait_secret_gone("n1-join-token").await;
     let first = ground.store.record(&first.token_id).unwrap();
     assert_eq!(first.aborted, Some(Reason::Superseded));
@@ -44,11 +44,11 @@ async fn raising_the_revision_issues_another_token() {
         (status.revision, status.phase),
         (Some(2), Some(Phase::Issued))
     );
-    assert_eq!(status.secret_name.as_deref(), Some("moved"));
+    assert_eq!(status.secret_name.as_deref(), Some("moved-join-token"));
     // And what is in force can still be revoked from there.
     ground.patch("n1", json!({"spec": {"revoked": true}})).await;
     ground.wait_for_phase("n1", "Aborted").await;
-    ground.wait_secret_gone("moved").await;
+    ground.wait_secret_gone("moved-join-token").await;
     operator.stop().await;
     ground.remove().await;
 }

@@ -132,3 +132,48 @@ async fn a_kept_secret_stays_after_use() {
     assert!(ground.secret_data("n1").await.is_some());
     ground.remove().await;
 }
+
+/// A key has vanished: what is there stays, nothing is rendered, and the status says why.
+#[tokio::test]
+async fn while_the_stores_keys_are_not_in_order_no_secret_is_made() {
+    let ground = Ground::new("amiss").await;
+    let in_order = tokio::sync::watch::Sender::new(true);
+    let operator = ground.run(ground.client.clone(), |operator| {
+        operator.with_keys_in_order(in_order.subscribe())
+    });
+    ground.create("there", json!({})).await;
+    ground.create("gone", json!({})).await;
+    ground.wait_for_phase("there", "Issued").await;
+    ground.wait_for_phase("gone", "Issued").await;
+    in_order.send_replace(false);
+    let params = DeleteParams::default();
+    ground
+        .secrets()
+        .delete("gone-join-token", &params)
+        .await
+        .unwrap();
+    ground.poke("there").await;
+    ground.poke("gone").await;
+    let stalled = ground
+        .wait_for("gone", "Stalled", "True", "KeyUnavailable")
+        .await;
+    let (_, _, message) = condition(&stalled, "Stalled").unwrap();
+    assert!(message.contains("the log of its operator"), "{message}");
+    ground.create("next", json!({})).await;
+    ground
+        .wait_for("next", "Stalled", "True", "KeyUnavailable")
+        .await;
+    assert_eq!(ground.entry("next"), None);
+    assert!(ground.secret_data("there").await.is_some());
+    assert_eq!(ground.secret_data("gone").await, None);
+    // What ends a token needs no key.
+    let revoked = json!({"spec": {"revoked": true}});
+    ground.patch("there", revoked).await;
+    ground.wait_for_phase("there", "Aborted").await;
+
+    in_order.send_replace(true);
+    ground.poke("gone").await;
+    ground.wait_for("gone", "Usable", "True", "Issued").await;
+    operator.stop().await;
+    ground.remove().await;
+}

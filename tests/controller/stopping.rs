@@ -53,7 +53,7 @@ impl Effects for StopAfter {
 
 /// Runs operators one after the other, each for `n` effects, until `done` has come about; says
 /// how many there were.
-async fn play<T>(
+pub async fn play<T>(
     ground: &Ground,
     first: usize,
     later: Option<usize>,

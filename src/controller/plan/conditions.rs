@@ -9,6 +9,9 @@ use super::super::standing::{InForce, Relation};
 use super::super::view::View;
 use super::{Obstacle, messages, reissue_at_ms, status::time};
 
+/// How far the API server's clock and the store's may be apart: as far as tokens allow.
+const CLOCKS_DIFFER_MS: u64 = 5 * super::MINUTE_MS;
+
 /// A condition's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Is {
@@ -220,7 +223,8 @@ fn is_contested(in_force: Option<&InForce>, old: &JoinTokenStatus, new: &JoinTok
 /// The issuance in force was there before this resource.
 ///
 /// A resource that registers carries the finalizer first: without it, an issuance that its status does
-/// not know was made for a former resource of its name.
+/// not know was made for a former resource of its name. A resource that was restored from a backup may
+/// carry it from the start; that one is younger than the issuance.
 fn is_adopted(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> bool {
     if !matches!(view.standing.relation, Relation::Current { .. }) {
         return false;
@@ -228,7 +232,23 @@ fn is_adopted(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> 
     if old.token_id == new.token_id {
         return has(old, ConditionType::Adopted);
     }
-    !view.created && !view.has_finalizer()
+    !view.created && (!view.has_finalizer() || is_younger(view))
+}
+
+/// By more than clocks may differ, the resource was created after what is in force was issued.
+fn is_younger(view: &View<'_>) -> bool {
+    let created = view.resource.metadata.creation_timestamp.as_ref();
+    let created_ms = created.and_then(|time| u64::try_from(time.0.as_millisecond()).ok());
+    let issued_ms = view.standing.in_force.as_ref().and_then(|in_force| {
+        let record = in_force.record.as_ref();
+        record
+            .map(|record| record.issued_at_ms)
+            .or(in_force.ended_at_ms)
+    });
+    match (created_ms, issued_ms) {
+        (Some(created_ms), Some(issued_ms)) => created_ms > issued_ms + CLOCKS_DIFFER_MS,
+        _ => false,
+    }
 }
 
 pub(super) fn has(status: &JoinTokenStatus, kind: ConditionType) -> bool {

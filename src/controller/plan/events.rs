@@ -1,6 +1,6 @@
 //! The events of a change of status: one for each transition that users watch for.
 
-use crate::api::{ConditionType, EventReason, JoinTokenStatus, Phase};
+use crate::api::{ConditionReason, ConditionType, EventReason, JoinTokenStatus, Phase};
 use crate::lifecycle::Reason;
 
 use super::super::effect::Notice;
@@ -66,18 +66,22 @@ fn steps(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> Vec<E
     if new.token_id.is_none() || (!same_token && stranger) {
         return Vec::new();
     }
+    let issued = if new.reissues > Some(0) {
+        EventReason::Reissued
+    } else {
+        EventReason::Issued
+    };
     if same_token && old.phase == new.phase {
+        let why = |status| find(status, ConditionType::Stalled).map(|stalled| &*stalled.reason);
+        if why(old) == Some(ConditionReason::SecretRefused.as_str()) && why(new).is_none() {
+            return vec![issued];
+        }
         let newly_barred = is_barred(view) && message(old) != message(new);
         return newly_barred
             .then_some(EventReason::Revoked)
             .into_iter()
             .collect();
     }
-    let issued = if new.reissues > Some(0) {
-        EventReason::Reissued
-    } else {
-        EventReason::Issued
-    };
     match new.phase {
         Some(Phase::Issued) if same_token && old.phase == Some(Phase::InFlight) => {
             vec![EventReason::ClaimReverted]

@@ -52,22 +52,16 @@ pub enum Then {
     Rest(Option<u64>),
 }
 
-/// What is to be done.
+/// What is to be done. What ends a token comes first, whatever else is wrong.
 pub fn plan(view: &View<'_>) -> Plan {
     if view.resource.metadata.deletion_timestamp.is_some() {
         return plan_deletion(view);
     }
-    if is_behind(view) {
-        // What this replica has applied is older than what was reported: it is no leader any more
-        // and does not know yet.
-        return rest(Vec::new(), Some(OVERDUE_CHECK_MS));
-    }
     if let Some(in_force) = to_be_revoked(view) {
-        let revoke = Effect::Revoke(in_force.token_id, Reason::Revoked);
-        return Plan {
-            effects: vec![revoke],
-            then: Then::PlanAgain,
-        };
+        return propose(Effect::Revoke(in_force.token_id, Reason::Revoked));
+    }
+    if let Some((in_force, reason)) = to_be_ended(view) {
+        return propose(Effect::Abort(in_force.token_id, reason));
     }
     let obstacle = Obstacle::find(view);
     if obstacle.is_none() && wants_registration(view) {
@@ -76,34 +70,29 @@ pub fn plan(view: &View<'_>) -> Plan {
     settle(view, obstacle)
 }
 
-/// The API server's copy tells of more than this replica's.
-fn is_behind(view: &View<'_>) -> bool {
-    let status = view.status();
-    let index = view
-        .standing
-        .in_force
-        .as_ref()
-        .map_or(0, |in_force| in_force.changed_at_index);
-    match (status.store_epoch, status.store_index) {
-        (Some(epoch), _) if epoch > view.store.epoch => true,
-        // With nothing in force there is nothing to report that could be older.
-        (Some(epoch), Some(reported)) if epoch == view.store.epoch => {
-            view.standing.in_force.is_some() && reported > index
-        }
-        _ => false,
+/// A live token that nobody asked to end and that must not live on, and what it is said to have ended of.
+fn to_be_ended<'a>(view: &'a View<'_>) -> Option<(&'a InForce, Reason)> {
+    let in_force = view.standing.in_force.as_ref();
+    let in_force = in_force.filter(|in_force| in_force.is_live())?;
+    if view.status_ahead {
+        // The store has lost what came after some point, and perhaps that the token was used. A status is never
+        // believed when it keeps a token alive; one that was edited ends its own token at the worst.
+        return Some((in_force, Reason::Restored));
     }
+    // Its namespace is gone and its resource with it, unseen. Whoever has the namespace's name now must not
+    // take over a token that others may hold.
+    let is_taken_over = in_force.namespace_differs && !view.registered;
+    is_taken_over.then_some((in_force, Reason::Deleted))
 }
 
 fn plan_deletion(view: &View<'_>) -> Plan {
-    if !view.has_finalizer() {
-        return rest(Vec::new(), None);
-    }
     match &view.standing.in_force {
         // Abort and never Revoke: a deletion that comes while a machine is being admitted must not bar it.
-        Some(in_force) if in_force.is_live() => Plan {
-            effects: vec![Effect::Abort(in_force.token_id, Reason::Deleted)],
-            then: Then::PlanAgain,
-        },
+        // Also if somebody has taken the finalizer away and another's holds the resource.
+        Some(in_force) if in_force.is_live() => {
+            propose(Effect::Abort(in_force.token_id, Reason::Deleted))
+        }
+        _ if !view.has_finalizer() => rest(Vec::new(), None),
         in_force => {
             // First, since a stop in between must not leave the resource to be told of again and again.
             let mut effects = vec![Effect::RemoveFinalizer];
@@ -221,15 +210,33 @@ fn plan_registration(view: &View<'_>) -> Plan {
 
 /// What to say when the store could not answer: only of a resource that waits for its registration, since
 /// the others have a token to tell of, which is as it was.
-pub fn unavailable(view: &View<'_>, error: StoreError) -> Option<Effect> {
+pub fn unavailable(view: &View<'_>, error: StoreError) -> Vec<Effect> {
     let is_new = matches!(view.standing.relation, Relation::New);
     if !is_new || view.resource.metadata.deletion_timestamp.is_some() {
-        return None;
+        return Vec::new();
     }
+    tell(view, &Obstacle::StoreUnavailable(error))
+}
+
+/// What to say when the API server did not take the Secret: a quota, a policy, a missing right.
+pub fn secret_refused(view: &View<'_>, reason: &str) -> Vec<Effect> {
+    tell(view, &Obstacle::SecretRefused(reason.to_owned()))
+}
+
+/// The status with an obstacle that an effect has met with.
+fn tell(view: &View<'_>, obstacle: &Obstacle) -> Vec<Effect> {
     let old = view.status();
-    let obstacle = Obstacle::StoreUnavailable(error);
-    let new = status::desired(view, old.secret_name.clone(), Some(&obstacle));
-    (new != old).then(|| Effect::WriteStatus(Box::new(new)))
+    let secret_name = match obstacle {
+        Obstacle::SecretRefused(_) => None,
+        _ => secrets::reported(view),
+    };
+    let new = status::desired(view, secret_name, Some(obstacle));
+    let mut notices = events::notices(view, &old, &new, false);
+    // A token without its Secret has not been handed over: that is told when it has.
+    notices.retain(|notice| notice.reason == EventReason::Stalled);
+    let status = (new != old).then(|| Effect::WriteStatus(Box::new(new)));
+    let notices = notices.into_iter().map(Effect::Publish);
+    status.into_iter().chain(notices).collect()
 }
 
 /// Brings Secret, status and finalizer in line with what is in force.
@@ -282,6 +289,13 @@ fn next_look(view: &View<'_>, obstacle: Option<&Obstacle>) -> Option<u64> {
 fn spread(view: &View<'_>) -> u64 {
     let uid = view.resource.metadata.uid.as_deref().unwrap_or_default();
     crc32fast::hash(uid.as_bytes()) as u64 % SPREAD_MS
+}
+
+fn propose(effect: Effect) -> Plan {
+    Plan {
+        effects: vec![effect],
+        then: Then::PlanAgain,
+    }
 }
 
 fn rest(effects: Vec<Effect>, look_again_ms: Option<u64>) -> Plan {

@@ -1,6 +1,6 @@
 //! What keeps a token from being issued or handed over until somebody acts.
 
-use crate::api::ConditionReason;
+use crate::api::{ConditionReason, is_secret_name};
 use crate::lifecycle::outcome::Refusal;
 use crate::store::StoreError;
 use crate::token::{MintError, NodePattern};
@@ -16,8 +16,16 @@ use super::messages::{new_token, set_revision, when_seconds};
 pub(in crate::controller) enum Obstacle {
     /// The frozen fields are not those registered for this revision.
     SpecDiffers,
+    /// The status tells of more than the store has ever reached.
+    StatusAhead,
+    /// The Secret may not have that name.
+    SecretName,
     /// A Secret of that name is somebody else's.
     SecretConflict,
+    /// The Secret is being deleted, and something holds it.
+    SecretHeld,
+    /// The API server did not let the Secret be made; its word for why.
+    SecretRefused(String),
     /// The namespace may not use the node name.
     NameNotAllowed(NodePattern),
     /// The key that minted the token is not at hand, so its Secret cannot be made.
@@ -30,13 +38,18 @@ pub(in crate::controller) enum Obstacle {
     Field(FieldError),
     /// The store cannot answer at the moment: nobody has to act.
     StoreUnavailable(StoreError),
-    /// The status tells of a token that an earlier founding of the store issued, and this one does not know it.
+    /// The status tells of a token that the store does not know: one of an earlier founding, or forgotten.
     StoreReplaced,
 }
 
 impl Obstacle {
+    pub(super) const KEYS_AMISS: Self = Self::StoreUnavailable(StoreError::KeysAmiss);
+
     /// The first one that stands in the way of the resource's token.
     pub(super) fn find(view: &View<'_>) -> Option<Self> {
+        if view.status_ahead {
+            return Some(Self::StatusAhead);
+        }
         match view.standing.relation {
             Relation::SpecDiffers => return Some(Self::SpecDiffers),
             Relation::Refused(refusal) => return Some(Self::Refused(refusal)),
@@ -54,20 +67,32 @@ impl Obstacle {
         if let Some(pattern) = forbidding_pattern(view) {
             return Some(Self::NameNotAllowed(pattern));
         }
-        matches!(view.secret, SecretSeen::Foreign).then_some(Self::SecretConflict)
+        if !is_secret_name(&view.resource.secret_name()) {
+            return Some(Self::SecretName);
+        }
+        match view.secret {
+            SecretSeen::Foreign => return Some(Self::SecretConflict),
+            SecretSeen::Held => return Some(Self::SecretHeld),
+            _ => {}
+        }
+        let in_force = view.standing.in_force.as_ref();
+        let is_new = !in_force.is_some_and(InForce::is_live);
+        (is_new && !view.keys_in_order).then_some(Self::KEYS_AMISS)
     }
 
     /// As the conditions name it.
     pub(super) const fn reason(&self) -> ConditionReason {
         match self {
             Self::SpecDiffers => ConditionReason::SpecDiffers,
-            Self::SecretConflict => ConditionReason::SecretConflict,
+            Self::StatusAhead => ConditionReason::StatusAhead,
+            Self::SecretConflict | Self::SecretHeld => ConditionReason::SecretConflict,
+            Self::SecretRefused(_) => ConditionReason::SecretRefused,
             Self::NameNotAllowed(_) => ConditionReason::NameNotAllowed,
             Self::KeyMissing => ConditionReason::KeyUnavailable,
             Self::StoreReplaced => ConditionReason::Restored,
             Self::StoreUnavailable(StoreError::KeysAmiss) => ConditionReason::KeyUnavailable,
             Self::StoreUnavailable(_) => ConditionReason::StoreUnavailable,
-            Self::Unrenderable(_) | Self::Field(_) => ConditionReason::Refused,
+            Self::SecretName | Self::Unrenderable(_) | Self::Field(_) => ConditionReason::Refused,
             Self::Refused(refusal) => match refusal {
                 Refusal::UnknownKey(_) | Refusal::KeyPurpose(_) => ConditionReason::KeyUnavailable,
                 Refusal::TtlTooLong { .. } => ConditionReason::TtlTooLong,
@@ -101,6 +126,27 @@ impl Obstacle {
                  it, or raise spec.revision and set another spec.secretName",
                 name = view.resource.secret_name(),
             ),
+            Self::StatusAhead => status_ahead(view),
+            Self::SecretName => {
+                "spec.secretName must end in -join-token: raise spec.revision and mend it"
+                    .to_owned()
+            }
+            Self::SecretHeld => format!(
+                "the Secret {name} is being deleted and something holds it: take the finalizers off it (kubectl -n \
+                 {namespace} edit secret {name})",
+                name = view.resource.secret_name(),
+                namespace = view
+                    .resource
+                    .metadata
+                    .namespace
+                    .as_deref()
+                    .unwrap_or_default(),
+            ),
+            Self::SecretRefused(reason) => format!(
+                "the API server does not take the Secret {name} ({reason}): look at the namespace's quotas and \
+                 policies and at the operator's rights; it is tried again",
+                name = view.resource.secret_name(),
+            ),
             Self::NameNotAllowed(pattern) => format!(
                 "this namespace may only use node names like {pattern}, and {name} is none: raise \
                  spec.revision and set another spec.nodeName, or have the operator's configuration changed",
@@ -115,11 +161,12 @@ impl Obstacle {
                 "the token cannot be rendered, {error}: have the operator's URLs for joiners changed"
             ),
             Self::Field(error) => format!("{error}: raise spec.revision and mend it"),
+            Self::StoreUnavailable(StoreError::KeysAmiss) => StoreError::KeysAmiss.to_string(),
             Self::StoreUnavailable(error) => format!("{error}: the registration is tried again"),
             Self::StoreReplaced => format!(
-                "the token was issued by an earlier founding of the store, and whether it was used cannot be \
-                 known: {}",
-                set_revision(view, view.status().revision.unwrap_or(1) + 1),
+                "the store does not know the token that was issued (it was founded anew, or has forgotten it), and \
+                 whether it was used cannot be known: {}",
+                set_revision(view, view.status().revision.unwrap_or(1).saturating_add(1)),
             ),
             Self::Refused(refusal) => match refusal {
                 Refusal::UnknownKey(key) => format!(
@@ -150,6 +197,24 @@ impl Obstacle {
     }
 }
 
+fn status_ahead(view: &View<'_>) -> String {
+    let status = view.status();
+    let in_force = view.standing.in_force.as_ref();
+    let revisions = [
+        in_force.map_or(0, |in_force| in_force.revision),
+        status.revision.unwrap_or(0),
+        view.resource.spec.revision,
+    ];
+    let next = revisions.into_iter().max().unwrap_or(0).saturating_add(1);
+    format!(
+        "the status was written at epoch {}, index {} of the store, which has never been there: its data were set \
+         back or founded anew, or somebody edited the status. Whether the token was used cannot be known, so it \
+         is ended: delete this JoinToken and create it again, with spec.revision {next}",
+        status.store_epoch.unwrap_or(0),
+        status.store_index.unwrap_or(0),
+    )
+}
+
 /// The resource has a token, or is to have one.
 fn is_token_wanted(view: &View<'_>) -> bool {
     matches!(view.standing.relation, Relation::New)
@@ -167,13 +232,10 @@ fn forbidding_pattern(view: &View<'_>) -> Option<NodePattern> {
     (!pattern.matches(&view.resource.node_name())).then(|| pattern.clone())
 }
 
-/// Issuing again what a store of a lower epoch issued would let in a second machine by one revision.
+/// Issuing again what was issued and is not known any more would let in a second machine by one revision.
 fn is_from_former_store(view: &View<'_>) -> bool {
     let status = view.status();
-    status
-        .store_epoch
-        .is_some_and(|epoch| epoch < view.store.epoch)
-        && status.token_id.is_some()
+    status.token_id.is_some()
         && status
             .revision
             .is_some_and(|revision| revision >= view.resource.spec.revision)

@@ -1,6 +1,6 @@
 //! The Secret: there while the token lives, gone (or kept) afterwards, never in another's place.
 
-use crate::api::{JoinToken, ReissuePolicy, SecretRetention};
+use crate::api::{JoinToken, ReissuePolicy, SecretRetention, is_secret_name};
 use crate::lifecycle::Phase;
 use crate::lifecycle::record::Origin;
 
@@ -27,8 +27,15 @@ pub(in crate::controller) fn to_look_at(
         }
         _ => true,
     };
-    let former = reported.filter(|name| *name != resource.secret_name());
+    let by_spec = by_spec && is_secret_name(&resource.secret_name());
+    let former = reported.filter(|name| *name != resource.secret_name() && is_secret_name(name));
     (by_spec, former)
+}
+
+/// The name that the status gives, if it can be that of a token's Secret.
+pub(super) fn reported(view: &View<'_>) -> Option<String> {
+    let name = view.status().secret_name;
+    name.filter(|name| is_secret_name(name))
 }
 
 /// What to do about Secrets, the name that the status gives, and what stands in the way.
@@ -36,7 +43,7 @@ pub(super) fn plan(
     view: &View<'_>,
     obstacle: Option<Obstacle>,
 ) -> (Vec<Effect>, Option<String>, Option<Obstacle>) {
-    let reported = view.status().secret_name;
+    let reported = reported(view);
     match &view.standing.in_force {
         Some(in_force) if in_force.is_live() => {
             // The spec is not that of the token in force: its Secret stays as it is.
@@ -78,6 +85,11 @@ fn hand_over(
     };
     let mut effects = Vec::new();
     if !holding.is_some_and(|holds| holds.is(&content)) {
+        if !view.keys_in_order {
+            let there = holding.filter(|holds| holds.is_of(in_force.token_id));
+            let obstacle = there.is_none().then_some(Obstacle::KEYS_AMISS);
+            return (Vec::new(), there.map(|_| name), obstacle);
+        }
         effects.extend(delete(&view.secret, &name));
         let name = name.clone();
         effects.push(Effect::CreateSecret { name, content });
@@ -114,7 +126,7 @@ fn scrub(view: &View<'_>) -> Vec<Effect> {
 }
 
 fn delete_former(view: &View<'_>) -> Option<Effect> {
-    delete(&view.former_secret, &view.status().secret_name?)
+    delete(&view.former_secret, &reported(view)?)
 }
 
 /// Only what the operator made.
@@ -124,7 +136,9 @@ fn delete(secret: &SecretSeen, name: &str) -> Option<Effect> {
             name: name.to_owned(),
             uid: uid.clone(),
         }),
-        SecretSeen::NotLookedAt | SecretSeen::Absent | SecretSeen::Foreign => None,
+        SecretSeen::NotLookedAt | SecretSeen::Absent | SecretSeen::Foreign | SecretSeen::Held => {
+            None
+        }
     }
 }
 

@@ -20,7 +20,13 @@ pub(super) fn desired(
     let old = view.status();
     let mut status = match &view.standing.in_force {
         Some(in_force) => of_issuance(view, in_force, &old),
-        None if obstacle == Some(&Obstacle::StoreReplaced) => of_former_store(&old),
+        None if matches!(
+            obstacle,
+            Some(Obstacle::StoreReplaced | Obstacle::StatusAhead)
+        ) =>
+        {
+            of_former_store(&old)
+        }
         None => JoinTokenStatus {
             phase: Some(api::Phase::Pending),
             joiner: Some(JoinerStatus {
@@ -48,8 +54,12 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
     status.revision = Some(in_force.revision);
     status.reissues = Some(in_force.reissue);
     status.token_id = Some(token_id);
-    status.store_epoch = Some(view.store.epoch);
-    status.store_index = Some(in_force.changed_at_index);
+    // The API server lets the pair only grow. Where the status has more than the record, and this is the leader's
+    // look, it was edited or outlived the record it was made from: it stays as it is.
+    let recorded = (view.store.epoch, in_force.changed_at_index);
+    let reported = (old.store_epoch.unwrap_or(0), old.store_index.unwrap_or(0));
+    let (epoch, index) = recorded.max(reported);
+    (status.store_epoch, status.store_index) = (Some(epoch), Some(index));
     if in_force.phase == Phase::Consumed {
         status.consumed_at = in_force.ended_at_ms.and_then(time);
     }

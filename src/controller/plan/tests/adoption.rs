@@ -120,6 +120,46 @@ fn other_frozen_fields_stall() {
     );
 }
 
+/// Backup tools restore finalizers.
+#[test]
+fn a_resource_that_was_restored_with_its_finalizer_adopts_too() {
+    let mut scene = Scene::issued(json!({}));
+    scene.consumed(11);
+    let mut scene = anew(scene);
+    scene.add_finalizer();
+    let minutes_later = |minutes: u64| super::super::status::time(NOW_MS + minutes * MINUTE_MS);
+    scene.resource.metadata.creation_timestamp = minutes_later(6);
+    let plan = scene.plan();
+    assert!(
+        said(&plan).contains(&"event Adopted".to_owned()),
+        "{plan:?}"
+    );
+    // Clocks differ: this one may well be the resource that was registered.
+    scene.resource.metadata.creation_timestamp = minutes_later(4);
+    let plan = scene.plan();
+    assert!(
+        said(&plan).contains(&"event Admitted".to_owned()),
+        "{plan:?}"
+    );
+}
+
+/// Somebody else may hold that token: whoever had the namespace's name before.
+#[test]
+fn a_live_token_of_a_former_namespace_is_ended() {
+    let mut scene = Scene::issued(json!({}));
+    scene.entry.as_mut().unwrap().namespace_uid = "ns-0".to_owned();
+    let mut scene = anew(scene);
+    let abort = format!("abort {ID_TEXT} deleted");
+    assert_eq!(said(&scene.plan()), [abort.as_str(), "plan again"]);
+    scene.aborted(Reason::Deleted, 12);
+    let plan = scene.plan();
+    assert_eq!(
+        said(&plan)[0],
+        "status Aborted: Ready=True/Deleted, Succeeded=False/Deleted, Usable=False/Deleted, \
+         Adopted=True/AdoptedEnded",
+    );
+}
+
 #[test]
 fn who_joined_a_former_namespace_is_not_told() {
     let mut scene = Scene::issued(json!({}));

@@ -81,6 +81,21 @@ fn a_revocation_goes_first_whatever_else_is_wrong() {
     );
 }
 
+/// A status that was edited, or that is of another store, once kept the operator from revoking.
+#[test]
+fn no_status_keeps_a_token_alive() {
+    let mut scene = Scene::settled(json!({}));
+    scene.status().store_epoch = Some(9);
+    scene.status().store_index = Some(1 << 40);
+    scene.status_ahead = true;
+    scene.resource.spec.revoked = true;
+    let revoke = format!("revoke {ID_TEXT} revoked");
+    assert_eq!(said(&scene.plan()), [revoke.as_str(), "plan again"]);
+    scene.resource.metadata.deletion_timestamp = super::super::status::time(NOW_MS);
+    let abort = format!("abort {ID_TEXT} deleted");
+    assert_eq!(said(&scene.plan()), [abort.as_str(), "plan again"]);
+}
+
 #[test]
 fn a_resource_born_revoked_is_registered_as_such() {
     let mut scene = Scene::new(json!({"revoked": true}));
@@ -141,6 +156,11 @@ fn a_deletion_aborts_what_lives_and_never_revokes() {
     unknown.add_finalizer();
     assert_eq!(said(&unknown.plan()), ["remove finalizer", "rest"]);
     // Others' finalizers hold it: nothing more to do, and nothing is registered.
-    let held = deleted(Scene::new(json!({})));
+    let mut held = deleted(Scene::new(json!({})));
+    held.resource.metadata.finalizers = Some(vec!["example.org/other".to_owned()]);
     assert_eq!(said(&held.plan()), ["rest"]);
+    // Somebody has taken ours away: it is deleted all the same.
+    let mut stripped = deleted(Scene::settled(json!({})));
+    stripped.resource.metadata.finalizers = Some(vec!["example.org/other".to_owned()]);
+    assert_eq!(said(&stripped.plan()), [abort.as_str(), "plan again"]);
 }

@@ -239,25 +239,82 @@ fn a_token_whose_time_is_over_makes_the_store_look() {
     assert_eq!(said(&plan), ["rest 5 s"]);
 }
 
+/// The store knows better than a status that somebody edited, or that was made of a record which is forgotten;
+/// but the API server does not let the position fall.
 #[test]
-fn what_is_older_than_what_was_reported_is_not_reported() {
+fn a_position_that_is_wrong_is_kept_and_the_rest_is_set_right() {
     let mut scene = Scene::settled(json!({}));
-    scene.consumed(20);
-    scene.play();
-    let mut old = Scene::settled(json!({}));
-    old.resource = scene.resource.clone();
-    assert_eq!(said(&old.plan()), ["rest 5 s"]);
-    // The same index of a later epoch is newer.
-    old.epoch = 2;
-    assert_eq!(written(&old.plan()).phase, Some(crate::api::Phase::Issued));
-    // And a status of a later epoch than ours is newer whatever its index.
-    scene.status().store_epoch = Some(3);
-    scene.consumed(30);
-    assert_eq!(said(&scene.plan()), ["rest 5 s"]);
+    scene.status().store_index = Some(15);
+    scene.status().phase = Some(crate::api::Phase::Consumed);
+    let plan = scene.plan();
+    let status = written(&plan);
+    assert_eq!(status.phase, Some(crate::api::Phase::Issued));
+    assert_eq!(
+        (status.store_epoch, status.store_index),
+        (Some(1), Some(15))
+    );
+    // A later epoch begins with any index.
+    scene.epoch = 2;
+    let status = written(&scene.plan());
+    assert_eq!(
+        (status.store_epoch, status.store_index),
+        (Some(2), Some(10))
+    );
+}
+
+/// The store's volume was set back to a time at which the token was unused: it may have been used since.
+#[test]
+fn a_status_that_is_ahead_of_the_store_ends_the_token_and_says_what_to_do() {
+    let mut scene = Scene::settled(json!({}));
+    scene.status().store_index = Some(5_000);
+    scene.status_ahead = true;
+    let abort = format!("abort {ID_TEXT} restored");
+    assert_eq!(said(&scene.plan()), [abort.as_str(), "plan again"]);
+    // Another revision would be just as much in the dark.
+    scene.resource.spec.revision = 2;
+    assert_eq!(said(&scene.plan()), [abort.as_str(), "plan again"]);
+    scene.resource.spec.revision = 1;
+
+    scene.aborted(Reason::Restored, 11);
+    let plan = scene.plan();
+    assert_eq!(
+        scene.play(),
+        [
+            "delete Secret n1-join-token if secret-1",
+            "status Aborted: Ready=False/StatusAhead, Succeeded=False/StatusAhead, Usable=False/StatusAhead, \
+             Stalled=True/StatusAhead",
+            "event Aborted",
+            "remove finalizer",
+            "rest 60 s"
+        ]
+    );
+    assert_eq!(written(&plan).store_index, Some(5_000));
+    assert!(
+        message(&plan, "Stalled").contains("epoch 1, index 5000")
+            && message(&plan, "Stalled").contains("create it again, with spec.revision 2"),
+        "{}",
+        message(&plan, "Stalled")
+    );
+    assert_eq!(scene.play(), ["rest 60 s"]);
+
+    // And if the store has never heard of it, it does not begin to.
+    (scene.entry, scene.record) = (None, None);
+    scene.resource.spec.revision = 2;
+    let plan = scene.plan();
+    assert!(!plan.effects.iter().any(Effect::is_proposal), "{plan:?}");
+    assert!(message(&plan, "Stalled").contains("with spec.revision 3"));
 }
 
 #[test]
-fn what_a_former_store_issued_is_not_issued_again() {
+fn what_a_former_store_issued_or_this_one_has_forgotten_is_not_issued_again() {
+    // Founded anew in the same epoch, or forgotten by a configured age.
+    let mut scene = Scene::settled(json!({}));
+    (scene.entry, scene.record) = (None, None);
+    assert_eq!(
+        said(&scene.plan())[0],
+        "status Aborted: Ready=False/Restored, Succeeded=False/Restored, Usable=False/Restored, \
+         Stalled=True/Restored",
+    );
     let mut scene = Scene::settled(json!({}));
     scene.epoch = 2;
     (scene.entry, scene.record) = (None, None);
@@ -281,13 +338,43 @@ fn what_a_former_store_issued_is_not_issued_again() {
 fn a_store_that_cannot_answer_is_said_of_those_who_wait_for_it() {
     let mut scene = Scene::new(json!({}));
     let unavailable = |scene: &Scene| super::super::unavailable(&scene.view(), StoreError::Clock);
-    let said = unavailable(&scene).expect("something to say");
+    let said = unavailable(&scene).pop().expect("something to say");
     assert_eq!(
         say(&said),
         "status Pending: Ready=Unknown/StoreUnavailable, Succeeded=Unknown/StoreUnavailable, \
          Usable=False/StoreUnavailable, Reconciling=True/StoreUnavailable"
     );
     scene.take(&said);
-    assert_eq!(unavailable(&scene), None);
-    assert_eq!(unavailable(&Scene::settled(json!({}))), None);
+    assert_eq!(unavailable(&scene), []);
+    assert_eq!(unavailable(&Scene::settled(json!({}))), []);
+}
+
+#[test]
+fn while_a_key_is_missing_nothing_is_issued_and_what_is_there_stays() {
+    let mut scene = Scene::new(json!({}));
+    scene.keys_in_order = false;
+    let stalled = "status Pending: Ready=False/KeyUnavailable, Succeeded=False/KeyUnavailable, \
+                   Usable=False/KeyUnavailable, Stalled=True/KeyUnavailable";
+    assert_eq!(scene.play(), [stalled, "event Stalled", "rest 60 s"]);
+    let mut live = Scene::settled(json!({}));
+    live.keys_in_order = false;
+    assert_eq!(live.play(), ["rest 560 s"]);
+    // Not even with other URLs.
+    live.minting.delivery.urls = vec!["https://new:8443".to_owned()];
+    assert_eq!(live.play(), ["rest 560 s"]);
+    live.secret = SecretSeen::Absent;
+    assert_eq!(
+        live.play(),
+        [
+            &stalled.replace("Pending", "Issued"),
+            "event Stalled",
+            "rest 60 s"
+        ]
+    );
+    // What ends a token needs no key.
+    live.resource.spec.revoked = true;
+    assert_eq!(
+        live.play_until_proposal(),
+        [format!("revoke {ID_TEXT} revoked").as_str(), "plan again"]
+    );
 }

@@ -42,6 +42,8 @@ struct Scene {
     former_secret: SecretSeen,
     epoch: u64,
     now_ms: u64,
+    status_ahead: bool,
+    keys_in_order: bool,
 }
 
 impl Scene {
@@ -75,6 +77,8 @@ impl Scene {
             former_secret: SecretSeen::NotLookedAt,
             epoch: 1,
             now_ms: NOW_MS,
+            status_ahead: false,
+            keys_in_order: true,
         }
     }
 
@@ -223,6 +227,8 @@ impl Scene {
             standing: self.standing(),
             secret: self.secret.clone(),
             former_secret: self.former_secret.clone(),
+            status_ahead: self.status_ahead,
+            keys_in_order: self.keys_in_order,
             registered: false,
             created: false,
         }

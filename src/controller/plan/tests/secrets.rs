@@ -123,7 +123,7 @@ fn a_kept_secret_stays_and_is_not_restored() {
 fn another_name_for_the_secret_takes_the_old_one_away() {
     let mut scene = Scene::settled(json!({}));
     scene.resource.spec.revision = 2;
-    scene.resource.spec.secret_name = Some("moved".to_owned());
+    scene.resource.spec.secret_name = Some("moved-join-token".to_owned());
     scene.former_secret = scene.secret.clone();
     scene.secret = SecretSeen::Absent;
     let mut record = scene.record.clone().unwrap();
@@ -132,11 +132,14 @@ fn another_name_for_the_secret_takes_the_old_one_away() {
     assert_eq!(
         said(&plan)[..2],
         [
-            "create Secret moved",
+            "create Secret moved-join-token",
             "delete Secret n1-join-token if secret-1"
         ]
     );
-    assert_eq!(written(&plan).secret_name.as_deref(), Some("moved"));
+    assert_eq!(
+        written(&plan).secret_name.as_deref(),
+        Some("moved-join-token")
+    );
 }
 
 #[test]
@@ -167,6 +170,113 @@ fn secrets_are_looked_for_only_while_something_depends_on_them() {
     assert_eq!(look(&scene), (true, None));
 
     let mut scene = Scene::settled(json!({}));
-    scene.resource.spec.secret_name = Some("moved".to_owned());
+    scene.resource.spec.secret_name = Some("moved-join-token".to_owned());
     assert_eq!(look(&scene), (true, Some(SECRET.to_owned())));
+}
+
+/// A status can be edited, and a name in it leads where its editor wants: to another namespace even.
+#[test]
+fn a_name_in_the_status_that_is_no_tokens_secret_is_never_looked_up() {
+    for forged in [
+        "../../other/secrets/n1-join-token",
+        "x?dryRun=All&y=-join-token",
+        "argocd-secret",
+    ] {
+        let mut scene = Scene::settled(json!({}));
+        scene.status().secret_name = Some(forged.to_owned());
+        let look = super::super::secrets::to_look_at(&scene.resource, &scene.standing());
+        assert_eq!(look, (true, None), "{forged}");
+        // Whatever there may be: it is not touched, and the status is set right.
+        scene.former_secret = former();
+        scene.consumed(11);
+        let said = scene.play();
+        assert!(
+            said.iter().all(|effect| !effect.contains(forged)),
+            "{said:?}"
+        );
+        assert_eq!(scene.status().secret_name, None);
+    }
+}
+
+#[test]
+fn a_spec_that_names_anything_else_is_not_served() {
+    let mut scene = Scene::new(json!({"secretName": "argocd-secret"}));
+    let look = super::super::secrets::to_look_at(&scene.resource, &scene.standing());
+    assert_eq!(look, (false, None));
+    scene.secret = SecretSeen::NotLookedAt;
+    let plan = scene.plan();
+    assert_eq!(
+        said(&plan)[0],
+        "status Pending: Ready=False/Refused, Succeeded=False/Refused, Usable=False/Refused, \
+         Stalled=True/Refused"
+    );
+    assert!(message(&plan, "Stalled").contains("must end in -join-token"));
+}
+
+/// An owner can be added to any Secret; a type cannot be changed.
+#[test]
+fn a_secret_is_ours_by_its_owner_and_its_type() {
+    let scene = Scene::issued(json!({}));
+    let plan = scene.plan();
+    let Effect::CreateSecret { name, content } = &plan.effects[0] else {
+        panic!("the Secret comes first");
+    };
+    let made = content.secret(&scene.resource, name).unwrap();
+    let seen = |secret| SecretSeen::of(Some(&secret), &scene.resource);
+    assert!(matches!(seen(made.clone()), SecretSeen::Ours { .. }));
+    let mut typed = made.clone();
+    typed.type_ = Some("Opaque".to_owned());
+    assert_eq!(seen(typed), SecretSeen::Foreign);
+    let mut held = made.clone();
+    held.metadata.deletion_timestamp = super::super::status::time(NOW_MS);
+    assert_eq!(seen(held), SecretSeen::Held);
+    let mut owned = made;
+    owned.metadata.owner_references = None;
+    assert_eq!(seen(owned), SecretSeen::Foreign);
+}
+
+#[test]
+fn a_secret_that_something_holds_while_it_is_deleted_is_said() {
+    let mut scene = Scene::settled(json!({}));
+    scene.secret = SecretSeen::Held;
+    let plan = scene.plan();
+    assert_eq!(
+        said(&plan)[0],
+        "status Issued: Ready=False/SecretConflict, Succeeded=False/SecretConflict, \
+         Usable=False/SecretConflict, Stalled=True/SecretConflict"
+    );
+    assert!(message(&plan, "Stalled").contains("take the finalizers off"));
+    assert!(
+        !plan
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::CreateSecret { .. }))
+    );
+}
+
+/// A quota, a policy: the token's time is running, and without this its resource would say nothing at all.
+#[test]
+fn a_secret_that_the_api_server_does_not_take_is_said() {
+    let mut scene = Scene::issued(json!({}));
+    scene.add_finalizer();
+    let effects = super::super::secret_refused(&scene.view(), "Forbidden");
+    let said: Vec<String> = effects.iter().map(say).collect();
+    assert_eq!(
+        said,
+        [
+            "status Issued: Ready=False/SecretRefused, Succeeded=False/SecretRefused, \
+             Usable=False/SecretRefused, Stalled=True/SecretRefused",
+            "event Stalled",
+        ]
+    );
+    effects.iter().for_each(|effect| scene.take(effect));
+    assert_eq!(
+        scene.play(),
+        [
+            "create Secret n1-join-token",
+            "status Issued: Ready=True/Issued, Succeeded=Unknown/Issued, Usable=True/Issued",
+            "event Issued",
+            "rest 560 s"
+        ]
+    );
 }
