@@ -157,6 +157,26 @@ fn without_urls_the_service_is_advertised() {
     assert_eq!(door["spec"]["ports"][0]["port"], 443);
 }
 
+/// The pod listens where probes, Services and the policy say, and a policy without them would cut it off.
+#[test]
+fn the_network_policy_lets_in_every_port_of_the_pod() {
+    let objects = chart("jointoken", "home", &[DOMAIN]);
+    let set = find(&objects, "StatefulSet", "jointoken");
+    let ports = &set["spec"]["template"]["spec"]["containers"][0]["ports"];
+    let listens: Vec<&Value> = ports.as_array().unwrap().iter().collect();
+    let listens: Vec<&Value> = listens.iter().map(|port| &port["containerPort"]).collect();
+    let policy = find(&objects, "NetworkPolicy", "jointoken");
+    let let_in = policy["spec"]["ingress"][0]["ports"].as_array().unwrap();
+    let let_in: Vec<&Value> = let_in.iter().map(|port| &port["port"]).collect();
+    assert_eq!(listens, let_in);
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+    let selected = &policy["spec"]["podSelector"]["matchLabels"];
+    assert_eq!(*selected, set["spec"]["selector"]["matchLabels"]);
+
+    let none = chart("jointoken", "home", &[DOMAIN, "networkPolicy.create=false"]);
+    assert_eq!(of_kind(&none, "NetworkPolicy"), Vec::<&Value>::new());
+}
+
 #[test]
 fn chart_and_kustomization_install_the_same() {
     let values = [DOMAIN];
@@ -200,6 +220,25 @@ fn chart_and_kustomization_install_the_same() {
     for service in ["jointoken", "jointoken-peers"] {
         assert_eq!(ports(&chart, service), ports(&kustomization, service));
     }
+    let policy = |objects: &[Value]| {
+        let mut policy = find(objects, "NetworkPolicy", "jointoken")["spec"].clone();
+        policy["podSelector"].take();
+        policy
+    };
+    assert_eq!(policy(&chart), policy(&kustomization));
+    let kinds = |objects: &[Value]| -> Vec<String> {
+        let named = objects.iter().map(|object| {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            format!("{} {name}", object["kind"].as_str().unwrap())
+        });
+        // A release brings neither its namespace nor, with arguments instead, settings.
+        let mut kinds: Vec<String> = named
+            .filter(|name| !name.starts_with("Namespace ") && !name.starts_with("ConfigMap "))
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds(&chart), kinds(&kustomization));
     let crd = |objects: &[Value]| {
         find(
             objects,

@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use jointoken::api::JoinToken;
+use jointoken::controller::{FoundingConfigMap, SecretVault};
+use jointoken::founding::{Creation, Founding, FoundingObject, Item, ItemName, Vault};
+use jointoken::token::StoreId;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{
@@ -12,6 +15,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::DOMAIN;
 use super::cluster::{Ground, said, variable};
@@ -74,16 +78,31 @@ async fn work(operator: &Client, ground: &Ground) {
     let create = PostParams::default();
     let patch = PatchParams::default();
 
-    // Founding, and keys that are renewed.
+    // Founding. What is made then is never written again, not even by the operator.
+    let founding = FoundingConfigMap::new(operator.clone(), namespace, "store");
+    let ours = Founding {
+        store_id: StoreId([7; 16]),
+        epoch: 1,
+    };
+    assert_eq!(founding.create(ours).await.unwrap(), Creation::Created);
+    assert_eq!(founding.load().await.unwrap(), Some(ours));
     let founding: Api<ConfigMap> = Api::namespaced(operator.clone(), namespace);
-    let object = of(json!({"metadata": {"name": "store"}, "data": {"epoch": "1"}}));
-    let mut founded = founding.create(&create, &object).await.unwrap();
-    founded.data = Some([("epoch".to_owned(), "2".to_owned())].into());
-    founding.replace("store", &create, &founded).await.unwrap();
+    let object = founding.get("store-founding").await.unwrap();
+    let replaced = founding.replace("store-founding", &create, &object).await;
+    assert!(is_forbidden(&replaced));
+    let vault = SecretVault::new(operator.clone(), namespace, "store");
+    let item = Item {
+        store_id: ours.store_id,
+        epoch: 1,
+        parts: [("key".to_owned(), Zeroizing::new(b"1".to_vec()))].into(),
+    };
+    let key = ItemName::ResourceKey;
+    assert_eq!(vault.create(key, &item).await.unwrap(), Creation::Created);
+    assert_eq!(vault.load(key).await.unwrap(), Some(item));
     let secrets: Api<Secret> = Api::namespaced(operator.clone(), namespace);
-    let object = of(json!({"metadata": {"name": "key"}, "stringData": {"key": "1"}}));
-    let key = secrets.create(&create, &object).await.unwrap();
-    secrets.replace("key", &create, &key).await.unwrap();
+    let key = secrets.get("store-resource-key").await.unwrap();
+    let replaced = secrets.replace("store-resource-key", &create, &key).await;
+    assert!(is_forbidden(&replaced));
 
     // A token's life.
     let asked: Api<JoinToken> = Api::namespaced(ground.client.clone(), namespace);
@@ -138,9 +157,9 @@ async fn work(operator: &Client, ground: &Ground) {
     let gone = DeleteParams::default();
     asked.delete("edge-1", &gone).await.unwrap();
     let leftovers: Api<Secret> = Api::namespaced(ground.client.clone(), namespace);
-    leftovers.delete("key", &gone).await.unwrap();
+    leftovers.delete("store-resource-key", &gone).await.unwrap();
     let leftovers: Api<ConfigMap> = Api::namespaced(ground.client.clone(), namespace);
-    leftovers.delete("store", &gone).await.unwrap();
+    leftovers.delete("store-founding", &gone).await.unwrap();
 }
 
 async fn event(operator: &Client, namespace: &str, about: &JoinToken) {

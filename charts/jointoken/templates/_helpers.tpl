@@ -49,11 +49,7 @@ https://{{ include "jointoken.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Va
 # To mirror the token's life.
 - apiGroups: [jointoken.io]
   resources: [jointokens/status]
-  verbs: [patch, update]
-# To own the Secrets that it makes (checked where OwnerReferencesPermissionEnforcement is on).
-- apiGroups: [jointoken.io]
-  resources: [jointokens/finalizers]
-  verbs: [update]
+  verbs: [patch]
 # To put a token into its Secret, to see that it is still there, and to take it away. By name only: it
 # can neither list nor watch Secrets.
 - apiGroups: [""]
