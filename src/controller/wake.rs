@@ -125,6 +125,8 @@ mod tests {
                 from: Some(Phase::Issued),
                 to: Some(Phase::InFlight),
                 cause: Cause::Claimed,
+                joiner: None,
+                address: None,
             }],
         })
     }

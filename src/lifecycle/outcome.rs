@@ -1,6 +1,8 @@
 //! What an operation came to. `apply` returns it: nothing is read back afterwards, so there is no race to lose.
 
-use crate::token::{KeyId, TokenId};
+use std::net::IpAddr;
+
+use crate::token::{JoinerId, KeyId, TokenId};
 
 use super::command::Settings;
 use super::record::{Issuance, IssuanceEntry, Phase, Reason, Record};
@@ -26,6 +28,9 @@ pub struct Transition {
     /// `None`: the record was forgotten.
     pub to: Option<Phase>,
     pub cause: Cause,
+    /// Who holds the claim or was admitted, after the change, and from where.
+    pub joiner: Option<JoinerId>,
+    pub address: Option<IpAddr>,
 }
 
 /// Why a record changed.

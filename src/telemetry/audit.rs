@@ -153,6 +153,8 @@ impl Line<'_> {
             to = self.transition.to.map(phase),
             action,
             reason = reason.map(Reason::as_str),
+            joiner = self.transition.joiner.map(tracing::field::display),
+            address = self.transition.address.map(tracing::field::display),
             "token"
         );
     }

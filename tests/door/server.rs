@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jointoken::clock::{Clock, SystemClock};
-use jointoken::token::Presented;
+use jointoken::token::{JoinerId, Presented};
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -234,11 +234,19 @@ async fn what_is_admitted_while_it_stops_is_audited() {
     eventually("the end", || server.process.try_wait().unwrap()).await;
     let id = presented.unverified_token_id().to_string();
     let log = server.log();
-    let lines = log.lines().filter(|line| line.contains(&id));
-    let admitted = lines
-        .filter(|line| line.contains("action=\"admitted\""))
-        .count();
-    assert_eq!(admitted, 1);
+    let joiner = JoinerId(key.public_key_sha256());
+    // Which token, which key, from where.
+    let told = [
+        id,
+        "action=\"admitted\"".to_owned(),
+        format!("joiner={joiner}"),
+        "address=127.0.0.1".to_owned(),
+    ];
+    let mut lines = log.lines();
+    assert!(
+        lines.any(|line| told.iter().all(|part| line.contains(part))),
+        "{told:?}"
+    );
 }
 
 async fn hung_up(connection: &mut TcpStream) -> bool {

@@ -116,12 +116,18 @@ impl<'a> Apply<'a> {
                 entry.changed_at_index = index;
             });
         }
+        let side = self.state.records.side(at);
+        let claimed = side.and_then(Side::claimed).map(|c| (c.joiner, c.address));
+        let admitted = side.and_then(Side::admitted).map(|a| (a.joiner, a.address));
+        let (joiner, address) = claimed.or(admitted).unzip();
         self.transitions.push(Transition {
             token_id: slot.token_id,
             issuance,
             from,
             to: Some(slot.phase),
             cause,
+            joiner,
+            address: address.flatten(),
         });
     }
 

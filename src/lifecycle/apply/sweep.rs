@@ -62,6 +62,8 @@ impl Apply<'_> {
             from: Some(slot.phase),
             to: None,
             cause: Cause::Forgotten,
+            joiner: None,
+            address: None,
         });
     }
 }

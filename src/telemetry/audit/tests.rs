@@ -8,7 +8,7 @@ use super::*;
 use crate::bootstrap::wire::Code;
 use crate::bootstrap::{Class, Route};
 use crate::lifecycle::Issuance;
-use crate::token::TokenId;
+use crate::token::{JoinerId, TokenId};
 
 /// Collects what a subscriber writes.
 #[derive(Clone, Default)]
@@ -72,6 +72,8 @@ fn transition(from: Option<Phase>, to: Option<Phase>, cause: Cause) -> Transitio
         from,
         to,
         cause,
+        joiner: None,
+        address: None,
     }
 }
 
@@ -90,6 +92,16 @@ fn a_line_for_each_change_in_order_then_the_end() {
                 Transition {
                     issuance: None,
                     ..transition(None, Some(Phase::Issued), Cause::Registered)
+                },
+                Transition {
+                    issuance: None,
+                    joiner: Some(JoinerId([0xcd; 32])),
+                    address: Some([192, 0, 2, 7].into()),
+                    ..transition(
+                        Some(Phase::InFlight),
+                        Some(Phase::Consumed),
+                        Cause::Admitted,
+                    )
                 },
             ],
         ))
@@ -115,6 +127,10 @@ fn a_line_for_each_change_in_order_then_the_end() {
                 "to": "aborted", "action": "aborted", "reason": "superseded",
             })),
             line(json!({ "position": 1, "to": "issued", "action": "registered" })),
+            line(json!({
+                "position": 2, "from": "in_flight", "to": "consumed", "action": "admitted",
+                "joiner": "cd".repeat(32), "address": "192.0.2.7",
+            })),
         ]
     );
 }
