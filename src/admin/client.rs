@@ -12,8 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::token::TokenId;
+
 use super::wire::{
-    AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, Problem,
+    AcceptClockResponse, EndRequest, EndResponse, ExportKeyRequest, ExportKeyResponse,
+    ForgetRequest, ForgetResponse, KeysResponse, Problem, TokenView, TokensQuery, TokensResponse,
 };
 
 /// No answer of the socket is longer, in bytes.
@@ -72,6 +75,57 @@ impl AdminClient {
     /// When the replica cannot be reached, or says why not.
     pub async fn keys(&self) -> Result<KeysResponse, ClientError> {
         self.call(Method::GET, "/v1/keys", None::<&()>).await
+    }
+
+    /// A page of the tokens that the store knows.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn tokens(&self, query: &TokensQuery) -> Result<TokensResponse, ClientError> {
+        self.call(Method::POST, "/v1/tokens", Some(query)).await
+    }
+
+    /// What the store knows of one token.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn token(&self, token_id: TokenId) -> Result<TokenView, ClientError> {
+        self.call(Method::GET, &format!("/v1/tokens/{token_id}"), None::<&()>)
+            .await
+    }
+
+    /// Ends a token unless it was used; a token never seen can be ended, too.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn abort(
+        &self,
+        token_id: TokenId,
+        request: &EndRequest,
+    ) -> Result<EndResponse, ClientError> {
+        let path = format!("/v1/tokens/{token_id}/abort");
+        self.call(Method::POST, &path, Some(request)).await
+    }
+
+    /// Ends a token, or bars the machine that it admitted.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn revoke(
+        &self,
+        token_id: TokenId,
+        request: &EndRequest,
+    ) -> Result<EndResponse, ClientError> {
+        let path = format!("/v1/tokens/{token_id}/revoke");
+        self.call(Method::POST, &path, Some(request)).await
+    }
+
+    /// Has the store forget what became of a JoinToken.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn forget(&self, request: &ForgetRequest) -> Result<ForgetResponse, ClientError> {
+        self.call(Method::POST, "/v1/forget", Some(request)).await
     }
 
     /// Has the replica follow its machine's clock.

@@ -6,11 +6,14 @@
 mod client;
 mod export;
 mod server;
+mod tokens;
 mod wire;
 
 pub use client::{AdminClient, ClientError};
 pub use export::{ExportError, KeyExporter};
 pub use server::{AdminServer, BindError, Offered};
 pub use wire::{
-    AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem,
+    AcceptClockResponse, ClaimView, EndRequest, EndResponse, Ended, ExportKeyRequest,
+    ExportKeyResponse, ForgetRequest, ForgetResponse, KeysResponse, KnownKey, MemberView, Problem,
+    TokenView, TokensQuery, TokensResponse,
 };

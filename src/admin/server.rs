@@ -17,6 +17,7 @@ use crate::store::RaftStore;
 use crate::token::OfflinePolicy;
 
 use super::export::KeyExporter;
+use super::tokens;
 use super::wire::{
     AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem,
 };
@@ -79,6 +80,7 @@ impl AdminServer {
         let routes = Router::new()
             .route("/v1/keys", post(export_key).get(list_keys))
             .route("/v1/clock/accept", post(accept_clock))
+            .merge(tokens::routes())
             .with_state(Arc::new(offered));
         let served = axum::serve(self.listener, routes)
             .with_graceful_shutdown(shutdown)
@@ -137,7 +139,7 @@ async fn list_keys(State(offered): State<Arc<Offered>>) -> Json<KeysResponse> {
 async fn export_key(
     State(offered): State<Arc<Offered>>,
     Json(request): Json<ExportKeyRequest>,
-) -> Result<Json<ExportKeyResponse>, (StatusCode, Json<Problem>)> {
+) -> Result<Json<ExportKeyResponse>, Refusal> {
     let node_pattern = request.node_pattern.parse().map_err(|error| {
         refusal(
             StatusCode::BAD_REQUEST,
@@ -166,6 +168,9 @@ async fn export_key(
     }
 }
 
-fn refusal(status: StatusCode, message: String, retry: bool) -> (StatusCode, Json<Problem>) {
+/// A refusal as it goes over the socket.
+pub(super) type Refusal = (StatusCode, Json<Problem>);
+
+pub(super) fn refusal(status: StatusCode, message: String, retry: bool) -> Refusal {
     (status, Json(Problem { message, retry }))
 }

@@ -64,6 +64,151 @@ pub struct AcceptClockResponse {
     pub step_seconds: Option<u64>,
 }
 
+/// Which tokens are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokensQuery {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Namespace and name of the JoinToken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The machine's name; known of JoinTokens only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Id of the signing key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The last id of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// At most so many, 1 to 1000.
+    pub limit: usize,
+}
+
+/// Some tokens, in order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokensResponse {
+    pub tokens: Vec<TokenView>,
+    /// To be given as `after` for the next page; absent when there is none.
+    pub next: Option<String>,
+}
+
+/// What the store knows of a token. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    pub token_id: String,
+    /// `Issued`, `InFlight`, `Consumed`, `Expired` or `Aborted`.
+    pub phase: String,
+    /// `resource`, `offline` or `nodedb`; absent of a token that was ended before it was seen.
+    pub purpose: Option<String>,
+    pub key_id: Option<String>,
+    /// The JoinToken that it is of, if it is of one.
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub revision: Option<u64>,
+    pub reissue: Option<u32>,
+    /// The machine's name; the store keeps that of JoinTokens only.
+    pub node: Option<String>,
+    pub issued_at: Option<String>,
+    pub expires_at: Option<String>,
+    /// When it was used, expired or was ended.
+    pub ended_at: Option<String>,
+    /// Why it was ended before it was used.
+    pub aborted: Option<String>,
+    pub attempts: u32,
+    /// Who holds a claim on it.
+    pub claim: Option<ClaimView>,
+    /// Who was admitted by it.
+    pub member: Option<MemberView>,
+    /// Another key presented it after its use.
+    pub contested: bool,
+}
+
+/// A claim on a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimView {
+    pub public_key_sha256: String,
+    pub address: Option<String>,
+    pub until: Option<String>,
+}
+
+/// An admitted machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    pub public_key_sha256: String,
+    pub address: Option<String>,
+    pub admitted_at: Option<String>,
+    /// It has not acknowledged its certificate and may have it again.
+    pub may_ask_again: bool,
+    /// It gets no further certificate, and why.
+    pub barred: Option<String>,
+}
+
+/// Ends a token.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndRequest {
+    /// The caller has the token, and it is of jointoken's own format.
+    #[serde(default)]
+    pub is_ours: bool,
+    /// Of a NodeDB token: its own expiry, milliseconds since the epoch.
+    #[serde(default)]
+    pub nodedb_expires_at_ms: Option<u64>,
+}
+
+/// What became of a token that was to be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ended {
+    /// It admits nobody, now or before.
+    Ended,
+    /// It was used before it could be ended.
+    AlreadyConsumed,
+    /// The machine that it admitted gets no further certificate.
+    Barred,
+    /// The store had never seen it; it will admit nobody.
+    Tombstone,
+}
+
+impl Ended {
+    /// For logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::AlreadyConsumed => "already consumed",
+            Self::Barred => "barred",
+            Self::Tombstone => "tombstone",
+        }
+    }
+}
+
+/// What became of it, and what the store knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndResponse {
+    pub ended: Ended,
+    pub token: Option<TokenView>,
+}
+
+/// Has the store forget what became of a JoinToken of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForgetRequest {
+    pub namespace: String,
+    pub name: String,
+}
+
+/// It is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetResponse {}
+
 /// Why a request was refused, in one line that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

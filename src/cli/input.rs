@@ -49,9 +49,7 @@ impl TokenInput {
             }
             (None, None) => read(Path::new("-"), "the token", MAX_TOKEN)?,
         };
-        // What is no text is no token: the parser refuses the characters that stand in.
-        let text = Zeroizing::new(String::from_utf8_lossy(&content).into_owned());
-        Presented::parse_trimmed(&text).map_err(|error| Failure::new(Exit::Invalid, error))
+        parse_token(&content)
     }
 
     /// Whether [`TokenInput::read`] takes standard input, so that nothing else can.
@@ -61,6 +59,17 @@ impl TokenInput {
             None => variable(TOKEN_VARIABLE).is_none(),
         }
     }
+}
+
+/// The token in this file.
+pub fn read_token(path: &Path) -> Result<Presented, Failure> {
+    parse_token(&read(path, "the token", MAX_TOKEN)?)
+}
+
+fn parse_token(content: &[u8]) -> Result<Presented, Failure> {
+    // What is no text is no token: the parser refuses the characters that stand in.
+    let text = Zeroizing::new(String::from_utf8_lossy(content).into_owned());
+    Presented::parse_trimmed(&text).map_err(|error| Failure::new(Exit::Invalid, error))
 }
 
 /// The exported signing key in this file, or else in the environment.

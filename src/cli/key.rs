@@ -29,7 +29,7 @@ enum Command {
 /// Shows the signing keys that the store knows, never the keys themselves
 ///
 /// Tokens of these keys are accepted, as far as their limits go. A key can't be taken back yet: the tokens of one that
-/// has leaked are aborted one by one, or the store is founded anew.
+/// has leaked are aborted one by one (`jointoken token abort`), or the store is founded anew.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 Examples:

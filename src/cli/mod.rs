@@ -26,6 +26,7 @@ mod statuses;
 mod stop;
 mod store;
 mod time;
+mod token;
 mod version;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ enum Command {
     Operator(operator::Args),
     Serve(serve::Args),
     Key(key::Args),
+    Token(token::Args),
     Store(store::Args),
     Create(create::Args),
     Inspect(inspect::Args),
@@ -83,6 +85,7 @@ impl Command {
             Self::Operator(args) => operator::run(args, output).await,
             Self::Serve(args) => serve::run(args, output).await,
             Self::Key(args) => key::run(args, output).await,
+            Self::Token(args) => token::run(args, output).await,
             Self::Store(args) => store::run(args, output).await,
             Self::Create(args) => create::run(args, output).await,
             Self::Inspect(args) => inspect::run(args, output).await,

@@ -16,6 +16,7 @@ mod log;
 mod machine;
 mod open_error;
 mod raft_store;
+mod record_query;
 pub mod reference;
 mod snapshot;
 #[cfg(test)]
@@ -27,4 +28,5 @@ pub use config::StoreConfig;
 pub use identity::Identity;
 pub use open_error::OpenError;
 pub use raft_store::RaftStore;
+pub use record_query::{RecordPage, RecordQuery};
 pub use token_store::{Change, Committed, Health, StoreError, TokenStore, submit};

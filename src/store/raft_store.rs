@@ -33,6 +33,7 @@ use super::leader_clock::{LoneClock, Readings, Stamp, may_issue};
 use super::live::Live;
 use super::log::{self, LogGauge, WriterTask};
 use super::machine::Machine;
+use super::record_query::{RecordPage, RecordQuery};
 use super::token_store::{Change, Committed, Health, StoreError, TokenStore};
 use super::types::{Member, Proposal, TypeConfig};
 use super::{OpenError, StoreConfig, folder, health, identity};
@@ -138,6 +139,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
             identity::founding_complete(&*inner.disk, &inner.config.data_dir, &inner.identity)
         })
         .await
+    }
+
+    /// The records that are asked for, as applied here.
+    pub fn records(&self, query: &RecordQuery) -> RecordPage {
+        query.page(&self.0.live)
     }
 
     /// Takes the machine's clock for right, however far it stepped. How far ahead of the time in use it was, if it was not

@@ -43,6 +43,11 @@ fn help_names_commands_examples_and_exit_codes() {
         &["operator"],
         &["key", "export"],
         &["key", "list"],
+        &["token", "list"],
+        &["token", "show"],
+        &["token", "abort"],
+        &["token", "revoke"],
+        &["token", "forget"],
         &["store", "clock", "accept"],
     ] {
         let help = fixture.run(&[command, &["--help"]].concat());

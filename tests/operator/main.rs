@@ -26,4 +26,5 @@ mod offline;
 mod rights;
 mod socket;
 mod stopping;
+mod token_commands;
 mod tokens;

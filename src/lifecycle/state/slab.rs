@@ -30,6 +30,11 @@ impl<T> Slab<T> {
         self.used - self.free.len()
     }
 
+    /// All numbers in use are below this.
+    pub fn end(&self) -> u32 {
+        u32::try_from(self.used).unwrap_or(NONE)
+    }
+
     pub fn insert(&mut self, value: T) -> u32 {
         let at = self.free.pop().unwrap_or_else(|| {
             if self.used == self.chunks.len() * CHUNK {

@@ -1,5 +1,7 @@
 //! Records and issuances as others see them.
 
+use std::ops::Range;
+
 use crate::lifecycle::command::Bindings;
 use crate::lifecycle::record::{Admission, Claim, Issuance, IssuanceEntry, Origin, Record};
 use crate::token::{KeyId, TokenId};
@@ -17,6 +19,24 @@ impl State {
     pub fn records(&self) -> impl Iterator<Item = Record> {
         let sorted = self.records.sorted();
         sorted.into_iter().map(|at| self.record_at(at))
+    }
+
+    /// All records lie in places below this one.
+    pub fn places(&self) -> u32 {
+        self.records.slots.end()
+    }
+
+    /// The records that lie in some places, in no order, as far as their ids are wanted. Whoever looks at all of them
+    /// does so a part at a time, so that nobody waits for the whole.
+    pub fn records_in(
+        &self,
+        places: Range<u32>,
+        mut wanted: impl FnMut(&TokenId) -> bool,
+    ) -> impl Iterator<Item = Record> {
+        places.filter_map(move |at| {
+            let slot = self.records.slots.get(at)?;
+            wanted(&slot.token_id).then(|| self.record_at(at))
+        })
     }
 
     /// How many records there are.

@@ -1,0 +1,168 @@
+//! Which records somebody wants to see, a page at a time.
+
+use std::collections::BTreeMap;
+
+use crate::lifecycle::record::Origin;
+use crate::lifecycle::{Phase, Record};
+use crate::token::{KeyId, TokenId};
+
+use super::live::Live;
+
+/// So many places are looked at before others may go on: some hundred microseconds.
+const PART: u32 = 4_096;
+
+/// Which records are wanted. What is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordQuery {
+    pub phase: Option<Phase>,
+    pub namespace: Option<String>,
+    /// The name of the resource.
+    pub name: Option<String>,
+    pub node_name: Option<String>,
+    pub key_id: Option<KeyId>,
+    /// Only those that come later, in order of their ids: where the former page ended.
+    pub after: Option<TokenId>,
+    /// At most so many, the first in order of their ids.
+    pub limit: usize,
+}
+
+/// Some records, in order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordPage {
+    pub records: Vec<Record>,
+    /// There are later ones as well.
+    pub more: bool,
+}
+
+impl RecordQuery {
+    fn wants(&self, record: &Record) -> bool {
+        let (issuance, node_name, key_id) = match &record.origin {
+            Origin::Resource {
+                issuance,
+                node_name,
+                key_id,
+                ..
+            } => (Some(issuance), Some(node_name), Some(key_id)),
+            Origin::Offline { key_id } => (None, None, Some(key_id)),
+            Origin::Tombstone => (None, None, None),
+        };
+        is(self.phase.as_ref(), Some(&record.phase))
+            && is(self.namespace.as_ref(), issuance.map(|of| &of.namespace))
+            && is(self.name.as_ref(), issuance.map(|of| &of.name))
+            && is(self.node_name.as_ref(), node_name)
+            && is(self.key_id.as_ref(), key_id)
+    }
+
+    /// The page as applied here. The state may change while it is made: each record is as it was at some moment of that.
+    pub(super) fn page(&self, live: &Live) -> RecordPage {
+        let mut first: BTreeMap<TokenId, Record> = BTreeMap::new();
+        let mut from = 0;
+        loop {
+            let state = live.read();
+            let end = state.places();
+            if from >= end {
+                break;
+            }
+            let part = from..end.min(from.saturating_add(PART));
+            from = part.end;
+            let after = |id: &TokenId| self.after.is_none_or(|after| *id > after);
+            for record in state.records_in(part, after) {
+                // One more than is asked for tells whether there are more.
+                let is_among_first = first.len() <= self.limit
+                    || first
+                        .last_key_value()
+                        .is_some_and(|(last, _)| record.token_id < *last);
+                if is_among_first && self.wants(&record) {
+                    first.insert(record.token_id, record);
+                    if first.len() > self.limit.saturating_add(1) {
+                        first.pop_last();
+                    }
+                }
+            }
+        }
+        let more = first.len() > self.limit;
+        RecordPage {
+            records: first.into_values().take(self.limit).collect(),
+            more,
+        }
+    }
+}
+
+fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+    wanted.is_none() || wanted == found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::command::{Abort, Sweep};
+    use crate::lifecycle::{Command, Reason, State};
+
+    fn live(ids: impl Iterator<Item = u8>) -> Live {
+        let live = Live::new(State::new());
+        for (index, id) in (1..).zip(ids) {
+            let abort = Abort {
+                token_id: TokenId([id; 16]),
+                reason: Reason::Operator,
+                keep_until_ms: None,
+            };
+            let command = Command {
+                at_ms: 1_800_000_000_000,
+                operation: abort.into(),
+            };
+            live.apply(index, &command);
+        }
+        live
+    }
+
+    fn ids(page: &RecordPage) -> Vec<u8> {
+        page.records.iter().map(|r| r.token_id.0[0]).collect()
+    }
+
+    #[test]
+    fn pages_follow_each_other_until_there_is_no_more() {
+        let live = live([7, 3, 9, 1, 5].into_iter());
+        let mut query = RecordQuery {
+            limit: 2,
+            ..RecordQuery::default()
+        };
+        let mut seen = Vec::new();
+        loop {
+            let page = query.page(&live);
+            seen.extend(ids(&page));
+            if !page.more {
+                break;
+            }
+            query.after = page.records.last().map(|record| record.token_id);
+        }
+        assert_eq!(seen, [1, 3, 5, 7, 9]);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_counted() {
+        let live = live(1..=200);
+        let all = RecordQuery {
+            limit: 200,
+            ..RecordQuery::default()
+        };
+        let page = all.page(&live);
+        assert_eq!((page.records.len(), page.more), (200, false));
+        let none = RecordQuery {
+            phase: Some(Phase::Issued),
+            ..all.clone()
+        };
+        assert_eq!(none.page(&live).records, []);
+        let resources = RecordQuery {
+            namespace: Some("a".into()),
+            ..all.clone()
+        };
+        assert_eq!(resources.page(&live).records, []);
+        // Forgotten records leave places without a record.
+        let sweep = Command {
+            at_ms: 1_900_000_000_000,
+            operation: Sweep { limit: 100 }.into(),
+        };
+        live.apply(201, &sweep);
+        assert_eq!(all.page(&live).records.len(), 100);
+    }
+}
