@@ -55,7 +55,7 @@ async fn a_manifest_that_breaks_a_rule_changes_nothing() {
         (json!({"ttlSeconds": 901}), "ttlSeconds"),
         (json!({"ttlSeconds": 900, "nodeName": "other"}), "nodeName"),
         (
-            json!({"ttlSeconds": 900, "secretName": "other"}),
+            json!({"ttlSeconds": 900, "secretName": "other-join-token"}),
             "secretName",
         ),
         (
