@@ -38,6 +38,11 @@ fn the_chart_refuses_wrong_values_by_name() {
             vec![DOMAIN, "advertiseUrls={http://a:1}"],
             "at '/advertiseUrls/0'",
         ),
+        // The operator takes a list apart at its commas.
+        (
+            vec![DOMAIN, "advertiseUrls={https://a\\,b}"],
+            "at '/advertiseUrls/0'",
+        ),
         (
             vec![
                 DOMAIN,

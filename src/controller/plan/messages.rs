@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 
+use crate::api::MAX_INTEGER;
 use crate::lifecycle::record::Bar;
 use crate::lifecycle::{Phase, Reason};
 
@@ -151,6 +152,9 @@ pub(super) fn new_token(view: &View<'_>) -> String {
 
 /// How to set the revision by hand.
 pub(super) fn set_revision(view: &View<'_>, revision: u64) -> String {
+    if revision > MAX_INTEGER {
+        return "no revision is left for this name: create a JoinToken of another name".to_owned();
+    }
     format!(
         "set spec.revision to {revision} for a new token (kubectl -n {namespace} patch jointoken {name} \
          --type=merge -p '{{\"spec\":{{\"revision\":{revision}}}}}')",

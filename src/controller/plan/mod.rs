@@ -276,6 +276,8 @@ fn next_look(view: &View<'_>, obstacle: Option<&Obstacle>) -> Option<u64> {
         .in_force
         .as_ref()
         .is_some_and(InForce::is_live);
+    // Only a change of the resource itself can mend its status, and each look costs a commit.
+    let obstacle = obstacle.filter(|obstacle| **obstacle != Obstacle::StatusAhead);
     let looks = [
         obstacle.map(|_| OBSTACLE_CHECK_MS),
         due_at_ms(view).map(in_ms),

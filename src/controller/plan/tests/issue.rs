@@ -285,7 +285,7 @@ fn a_status_that_is_ahead_of_the_store_ends_the_token_and_says_what_to_do() {
              Stalled=True/StatusAhead",
             "event Aborted",
             "remove finalizer",
-            "rest 60 s"
+            "rest"
         ]
     );
     assert_eq!(written(&plan).store_index, Some(5_000));
@@ -295,7 +295,7 @@ fn a_status_that_is_ahead_of_the_store_ends_the_token_and_says_what_to_do() {
         "{}",
         message(&plan, "Stalled")
     );
-    assert_eq!(scene.play(), ["rest 60 s"]);
+    assert_eq!(scene.play(), ["rest"]);
 
     // And if the store has never heard of it, it does not begin to.
     (scene.entry, scene.record) = (None, None);

@@ -213,6 +213,9 @@ fn messages_say_what_to_do() {
         "nobody used the token in time at 2027-01-15T08:00:00Z: set spec.revision to 2 for a new token \
          (kubectl -n edge patch jointoken n1 --type=merge -p '{\"spec\":{\"revision\":2}}')"
     );
+    let mut scene = Scene::settled(json!({"revision": crate::api::MAX_INTEGER}));
+    scene.becomes(Phase::Expired, 11, |_| {});
+    assert!(message(&scene.plan(), "Ready").contains("no revision is left for this name"));
     let mut scene = Scene::settled(json!({}));
     scene.consumed(11);
     assert_eq!(
