@@ -1,5 +1,6 @@
 //! A joiner that asks once and never acknowledges, as one does whose machine crashes.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// The connection broke before the answer was there.
+pub type Broken = Box<dyn std::error::Error + Send + Sync>;
+
 pub struct RawJoiner {
     pub key: JoinerKey,
     token: String,
@@ -44,11 +48,20 @@ impl RawJoiner {
 
     /// Status code and answer.
     pub async fn try_join(&self) -> (u16, Value) {
-        self.present(&self.token).await
+        self.ask().await.unwrap()
+    }
+
+    /// Of a door that may be gone at any moment: status code and answer, if they came whole.
+    pub async fn ask(&self) -> Result<(u16, Value), Broken> {
+        self.request(&self.token).await
     }
 
     /// Presents this instead of the token.
     pub async fn present(&self, token: &str) -> (u16, Value) {
+        self.request(token).await.unwrap()
+    }
+
+    async fn request(&self, token: &str) -> Result<(u16, Value), Broken> {
         self.post(json!({ "token": token, "csr": self.key.csr_pem().unwrap() }))
             .await
     }
@@ -72,12 +85,13 @@ impl RawJoiner {
         lines[last].replace_range(..1, turned);
         self.post(json!({ "token": self.token, "csr": lines.join("\n") + "\n" }))
             .await
+            .unwrap()
     }
 
     /// Goes on sending a body until so many bytes are sent or there is an answer. The answer, and how much
     /// was sent until then.
     pub async fn flood(&self, bytes: usize, chunked: bool) -> (String, usize) {
-        let (mut reader, mut writer) = tokio::io::split(self.connect().await);
+        let (mut reader, mut writer) = tokio::io::split(self.connect().await.unwrap());
         let length = match chunked {
             true => "Transfer-Encoding: chunked".to_owned(),
             false => format!("Content-Length: {bytes}"),
@@ -116,31 +130,27 @@ impl RawJoiner {
         (answer, sent.into_inner())
     }
 
-    async fn connect(&self) -> TlsStream<TcpStream> {
-        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
-            .await
-            .unwrap();
+    async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
         let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
-        TlsConnector::from(Arc::new(self.tls()))
-            .connect(name, tcp)
-            .await
-            .unwrap()
+        let tls = TlsConnector::from(Arc::new(self.tls()));
+        tls.connect(name, tcp).await
     }
 
-    async fn post(&self, body: Value) -> (u16, Value) {
+    async fn post(&self, body: Value) -> Result<(u16, Value), Broken> {
         let request = Request::post("/v1/join")
             .header("Host", "door")
             .header("Content-Type", "application/json")
             .body(Full::new(Bytes::from(body.to_string())))
             .unwrap();
-        let tls = self.connect().await;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
+        let tls = self.connect().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
         let driver = tokio::spawn(connection);
-        let answer = sender.send_request(request).await.unwrap();
+        let answer = sender.send_request(request).await?;
         let code = answer.status().as_u16();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body = answer.into_body().collect().await?.to_bytes();
         driver.abort();
-        (code, serde_json::from_slice(&body).unwrap())
+        Ok((code, serde_json::from_slice(&body)?))
     }
 
     /// Trusts the door as the token says; shows a certificate of the machine's own key.
