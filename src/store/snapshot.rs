@@ -288,6 +288,29 @@ mod tests {
         );
     }
 
+    /// A snapshot of this format, written once and never again: later releases must read it, and
+    /// write the same bytes as long as they write this format.
+    #[test]
+    fn the_first_format_is_read_for_ever() {
+        let golden: &[u8] = include_bytes!("../../tests/store/golden/snapshot-1.snapshot");
+        let image = include_bytes!("../../tests/lifecycle/golden/state-1.image");
+        let written = StoredSnapshot {
+            image: Arc::new(image.to_vec()),
+            ..snapshot(3)
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = snapshots(dir.path());
+        snapshots.save(&written).unwrap();
+        let path = dir.path().join("0000000000000003.snapshot");
+        assert!(
+            fs::read(&path).unwrap() == golden,
+            "other bytes are written"
+        );
+        fs::write(&path, golden).unwrap();
+        let read = snapshots.load().unwrap().unwrap();
+        assert_eq!((read.meta, read.image), (written.meta, written.image));
+    }
+
     #[test]
     fn an_image_of_a_later_release_is_not_called_damaged() {
         // The version of the image, and that of its rules.

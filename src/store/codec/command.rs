@@ -350,6 +350,7 @@ fn reason(number: u8) -> Result<Reason, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples;
     use super::*;
 
     fn round_trip(operation: Operation) {
@@ -371,96 +372,9 @@ mod tests {
 
     #[test]
     fn every_operation_comes_back_as_it_was() {
-        let issuance = Issuance {
-            namespace: "edge".into(),
-            name: "m1".into(),
-        };
-        let token_id = TokenId([1; 16]);
-        let joiner = JoinerId([2; 32]);
-        let key_id = KeyId([3; 8]);
-        let fingerprint = Fingerprint([4; 32]);
-        round_trip(Operation::Register(Register {
-            issuance: issuance.clone(),
-            namespace_uid: "uid".into(),
-            revision: 3,
-            spec_hash: [5; 32],
-            revoked: false,
-            reissue_if_unused: true,
-            token_id,
-            key_id,
-            node_name: "m1".into(),
-            ttl_ms: 3_600_000,
-            in_flight_timeout_ms: Some(60_000),
-            max_claims: Some(7),
-            bindings: Bindings {
-                source_cidrs: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/64".parse().unwrap()],
-                joiner: Some(joiner),
-            },
-        }));
-        for registration in [
-            None,
-            Some(OfflineRegistration {
-                key_id,
-                issued_at_ms: None,
-                expires_at_ms: u64::MAX,
-            }),
-        ] {
-            round_trip(Operation::Begin(Begin {
-                token_id,
-                joiner,
-                holder: [6; 16],
-                address: Some("2001:db8::1".parse().unwrap()),
-                registration,
-            }));
+        for operation in samples::operations() {
+            round_trip(operation);
         }
-        round_trip(Operation::Consume(Consume {
-            token_id,
-            joiner,
-            attempt: u32::MAX,
-            leaf: vec![7; 300],
-        }));
-        round_trip(Operation::Acknowledge(Acknowledge { token_id, joiner }));
-        for number in 1..=3 {
-            round_trip(Operation::Revert(Revert {
-                token_id,
-                attempt: 1,
-                holder: [8; 16],
-                failure: failure(number).unwrap(),
-            }));
-        }
-        for number in 1..=6 {
-            round_trip(Operation::Abort(Abort {
-                token_id,
-                reason: reason(number).unwrap(),
-                keep_until_ms: Some(9),
-            }));
-            round_trip(Operation::Revoke(Revoke {
-                token_id,
-                reason: reason(number).unwrap(),
-                keep_until_ms: None,
-            }));
-        }
-        round_trip(Operation::Sweep(Sweep { limit: 256 }));
-        round_trip(Operation::Forget(Forget { issuance }));
-        round_trip(Operation::Configure(Settings {
-            remember_issuances_ms: Some(1),
-            ..Settings::default()
-        }));
-        for number in 1..=3 {
-            round_trip(Operation::AdoptKey(AdoptKey {
-                key_id,
-                purpose: purpose(number).unwrap(),
-                fingerprint,
-                max_ttl_ms: Some(1),
-                node_pattern: Some("edge-*".into()),
-            }));
-        }
-        round_trip(Operation::Founded(Founded {
-            store_id: StoreId([9; 16]),
-            epoch: 1,
-            trust_domain: "example.org".into(),
-            fingerprints: vec![("door-ca".into(), fingerprint)],
-        }));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 mod command;
 mod record;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};

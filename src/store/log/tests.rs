@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::lifecycle::Command;
 use crate::lifecycle::command::Sweep;
 use crate::store::OpenError;
-use crate::store::codec::{Base, Record};
+use crate::store::codec::{Base, Record, samples};
 use crate::store::disk::RealDisk;
-use crate::store::types::{Entry, LeaderId, LogId, Payload, Proposal, Vote};
+use crate::store::types::{Entry, LeaderId, LogId, Member, Membership, Payload, Proposal, Vote};
 use crate::token::StoreId;
 
 use super::frame::HEAD;
@@ -268,4 +268,71 @@ fn zeros_after_the_last_frame_are_a_torn_tail_unless_a_frame_follows() {
     hole[512..1024].fill(0);
     fs::write(&only, hole).unwrap();
     assert_refused(dir.path(), "a frame is not whole, but later ones are");
+}
+
+/// One of everything that is ever written into a log.
+fn everything() -> Vec<Record> {
+    let member = Member {
+        address: "replica-0.example:7443".into(),
+    };
+    let members = std::collections::BTreeMap::from([(9, member)]);
+    let membership = Membership::new(vec![[9].into()], members).unwrap();
+    let mut payloads = vec![Payload::Membership(membership), Payload::Blank];
+    for operation in samples::operations() {
+        let command = Command {
+            at_ms: 1_750_000_000_123,
+            operation,
+        };
+        payloads.push(Payload::Normal(Proposal(command.into())));
+    }
+    let mut records = vec![Record::Vote(vote(1))];
+    records.extend((0..).zip(payloads).map(|(index, payload)| {
+        let log_id = log_id(index);
+        Record::Entry(Entry { log_id, payload })
+    }));
+    records.push(Record::Truncate(Some(log_id(9))));
+    records.push(entry(10));
+    records.push(Record::Committed(Some(log_id(9))));
+    records.push(Record::Purge(log_id(1)));
+    records
+}
+
+/// A segment of this format, written once and never again: later releases must read it, and write
+/// the same bytes as long as they write this format.
+#[test]
+fn the_first_format_is_read_for_ever() {
+    let golden: &[u8] = include_bytes!("../../../tests/store/golden/log-1.segment");
+    let write = |dir: &Path, records: &[Record]| {
+        let place = Place {
+            segment_bytes: 1 << 20,
+            ..place(dir)
+        };
+        let mut log = recover(place).unwrap();
+        // The first frame of two records, the others of one.
+        log.segments.write(&records[..2]).unwrap();
+        for record in &records[2..] {
+            log.segments.write(std::slice::from_ref(record)).unwrap();
+        }
+    };
+    let records = everything();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &records);
+    let only = files(dir.path()).pop().unwrap();
+    assert!(
+        fs::read(&only).unwrap() == golden,
+        "other bytes are written"
+    );
+
+    fs::write(&only, golden).unwrap();
+    let log = recover(place(dir.path())).unwrap();
+    let expected = Base {
+        vote: Some(vote(1)),
+        committed: Some(log_id(9)),
+        purged: Some(log_id(1)),
+        last: Some(log_id(10)),
+    };
+    assert_eq!(log.base, expected);
+    let entries = log.entries.range(..).into_iter().map(Record::Entry);
+    let kept = records[3..11].iter().cloned().chain([entry(10)]);
+    assert_eq!(entries.collect::<Vec<_>>(), kept.collect::<Vec<_>>());
 }
