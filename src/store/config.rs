@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::lifecycle::Settings;
 use crate::token::StoreId;
 
-use super::OpenError;
+use super::{AuditSink, OpenError};
 
 /// How a store is set up.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct StoreConfig {
     pub settings: Settings,
     /// A folder of another store is refused.
     pub expected_store: Option<StoreId>,
+    /// Is told every change, at least once; `None`: there is no audit.
+    pub audit: Option<AuditSink>,
     /// A segment of the log that has grown to this many bytes gets a successor.
     pub segment_bytes: u64,
     /// A snapshot is due when the log has grown by this many bytes since the last one, or by as
@@ -36,6 +38,7 @@ impl StoreConfig {
             data_dir: data_dir.into(),
             settings,
             expected_store: None,
+            audit: None,
             segment_bytes: 8 << 20,
             snapshot_after_bytes: 16 << 20,
             keep_entries: 1_000,

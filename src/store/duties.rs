@@ -1,6 +1,7 @@
 //! What a replica does by itself: snapshots; and while it leads, putting its limits in force and
 //! sweeping what time has made due.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::AsyncRuntime;
@@ -15,6 +16,9 @@ use super::token_store::StoreError;
 /// How often it looks for something to do. A clock can be set, so it is never waited for long.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// After so many looks the mark of the audit is kept: every three seconds.
+const KEEP_MARK: u32 = 15;
+
 /// So many records in one sweep: more would hold up the log.
 const SWEEP: u32 = 256;
 
@@ -22,6 +26,10 @@ const SWEEP: u32 = 256;
 pub(crate) struct Duties {
     /// Of the log, at the last snapshot.
     bytes_at_snapshot: u64,
+    /// The mark of the audit as it is in the folder.
+    kept_mark: u64,
+    /// How often it was looked for something to do.
+    looks: u32,
     /// What the state refused to be configured with: not to be proposed again and again.
     refused: Option<Settings>,
 }
@@ -30,19 +38,38 @@ impl Duties {
     pub(crate) const fn new() -> Self {
         Self {
             bytes_at_snapshot: 0,
+            kept_mark: 0,
+            looks: 0,
             refused: None,
         }
     }
 
     /// Does what there is to do, over and over, until told to stop.
-    pub(crate) async fn run<Rt: AsyncRuntime>(mut self, store: &Inner<Rt>) {
+    pub(crate) async fn run<Rt: AsyncRuntime>(mut self, store: &Arc<Inner<Rt>>) {
         while !store.is_stopping() {
             self.snapshot(store).await;
+            self.looks = self.looks.wrapping_add(1);
+            if self.looks.is_multiple_of(KEEP_MARK) {
+                self.keep_mark(store).await;
+            }
             let leads = store.health().borrow().is_leader;
             if leads && let Err(error) = self.lead(store).await {
                 tracing::debug!(%error, "a leader's duty has to wait");
             }
             Rt::sleep(LOOK).await;
+        }
+        self.keep_mark(store).await;
+    }
+
+    /// So that the next process need not tell again what is written down. Never more than that:
+    /// if it fails, more is told.
+    async fn keep_mark<Rt: AsyncRuntime>(&mut self, store: &Arc<Inner<Rt>>) {
+        let Some(mark) = store.audited().filter(|mark| *mark > self.kept_mark) else {
+            return;
+        };
+        match store.keep_audit_mark(mark).await {
+            Ok(()) => self.kept_mark = mark,
+            Err(error) => tracing::warn!(%error, "how far the audit has come is not kept"),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::audit;
 use super::disk::{Disk, DiskLock};
 use super::identity::{self, Identity};
 use super::log::{self, Place, Recovered};
@@ -16,6 +17,8 @@ pub(super) struct Opened {
     pub lock: Arc<DiskLock>,
     pub snapshots: Snapshots,
     pub log: Recovered,
+    /// Up to where an earlier process has written down every change.
+    pub audited: u64,
 }
 
 /// Locks the folder and reads it all. Blocks.
@@ -53,7 +56,7 @@ pub(super) fn open(
     }
     let log = log::read(Place {
         dir: log_dir.clone(),
-        disk,
+        disk: disk.clone(),
         store_id: identity.store_id,
         segment_bytes: config.segment_bytes,
         salt,
@@ -61,7 +64,9 @@ pub(super) fn open(
     check_fit(&log_dir, snapshot.as_ref(), &log, identity.node_id)?;
     let log = log.resume()?;
     snapshots.tidy()?;
+    let audited = audit::read_mark(&*disk, dir, identity.store_id);
     Ok(Opened {
+        audited,
         identity,
         lock,
         snapshots,

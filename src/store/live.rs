@@ -31,32 +31,42 @@ impl Live {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies a command and tells everybody what it changed.
-    pub(crate) fn apply(&self, index: u64, command: &Command) -> Committed {
+    /// Applies a command and tells everybody what it changed, if it did.
+    pub(crate) fn apply(&self, index: u64, command: &Command) -> (Committed, Option<Arc<Change>>) {
         let applied = self
             .state
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .apply(index, command);
-        if !applied.transitions.is_empty() {
-            // Nobody may be listening.
-            let _ = self.changes.send(Arc::new(Change {
+        let change = (!applied.transitions.is_empty()).then(|| {
+            Arc::new(Change {
                 index,
                 now_ms: applied.now_ms,
                 transitions: applied.transitions,
-            }));
+            })
+        });
+        if let Some(change) = &change {
+            // Nobody may be listening.
+            let _ = self.changes.send(change.clone());
         }
-        Committed {
+        let committed = Committed {
             index,
             now_ms: applied.now_ms,
             outcome: applied.outcome,
-        }
+        };
+        (committed, change)
     }
 
-    /// Puts another state in its place, whole. What changed is in no feed: who listens has to look
-    /// at everything again, which an overflow tells.
-    pub(crate) fn replace(&self, state: State) {
+    /// Puts another state in its place, whole, as it was at this index. What changed is not known:
+    /// a change without transitions tells so.
+    pub(crate) fn replace(&self, index: u64, state: State) {
+        let now_ms = state.now_ms();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        let _ = self.changes.send(Arc::new(Change {
+            index,
+            now_ms,
+            transitions: Vec::new(),
+        }));
     }
 
     pub(crate) fn changes(&self) -> broadcast::Receiver<Arc<Change>> {

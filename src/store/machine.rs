@@ -12,6 +12,7 @@ use openraft::{AsyncRuntime, OptionalSend, RaftSnapshotBuilder};
 
 use crate::lifecycle::State;
 
+use super::audit::Auditor;
 use super::live::Live;
 use super::snapshot::{Image, Snapshots, StoredSnapshot};
 use super::types::{
@@ -33,16 +34,18 @@ pub(crate) struct Machine<Rt> {
     live: Arc<Live>,
     applied: Arc<Mutex<Applied>>,
     snapshots: Snapshots,
+    audit: Auditor,
     runtime: PhantomData<fn() -> Rt>,
 }
 
 impl<Rt: AsyncRuntime> Machine<Rt> {
     /// Nothing is applied yet: openraft installs the current snapshot, if there is one.
-    pub(crate) fn new(live: Arc<Live>, snapshots: Snapshots) -> Self {
+    pub(crate) fn new(live: Arc<Live>, snapshots: Snapshots, audit: Auditor) -> Self {
         Self {
             live,
             applied: Arc::default(),
             snapshots,
+            audit,
             runtime: PhantomData,
         }
     }
@@ -72,7 +75,12 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
                     // A panic here would end this task alone and leave a leader that answers nobody.
                     let apply = || self.live.apply(entry.log_id.index, &proposal.0);
                     let applied = catch_unwind(AssertUnwindSafe(apply));
-                    Some(applied.map_err(|_| io::Error::other("applying a command panicked"))?)
+                    let (committed, change) =
+                        applied.map_err(|_| io::Error::other("applying a command panicked"))?;
+                    if let Some(change) = change {
+                        self.audit.tell(change).await;
+                    }
+                    Some(committed)
                 }
                 Payload::Membership(membership) => {
                     self.applied().membership =
@@ -98,6 +106,8 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
                 last_membership: applied.membership,
             },
             snapshots: self.snapshots.clone(),
+            told: self.audit.told(),
+            audit: self.audit.clone(),
             runtime: PhantomData,
         }
     }
@@ -118,7 +128,8 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
             Ok::<_, io::Error>(state)
         })
         .await??;
-        self.live.replace(state);
+        let index = meta.last_log_id.map_or(0, |id| id.index);
+        self.live.replace(index, state);
         *self.applied() = Applied {
             last: meta.last_log_id,
             membership: meta.last_membership.clone(),
@@ -141,6 +152,9 @@ pub(crate) struct Builder<Rt> {
     state: Arc<State>,
     meta: SnapshotMeta,
     snapshots: Snapshots,
+    /// The last change in it: it must be written down before the log may lose it.
+    told: u64,
+    audit: Auditor,
     runtime: PhantomData<fn() -> Rt>,
 }
 
@@ -148,6 +162,7 @@ impl<Rt: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<Rt>> for Builder<Rt> {
     type SnapshotData = Image;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        self.audit.wait_for(self.told).await?;
         let state = self.state.clone();
         let meta = self.meta.clone();
         let snapshots = self.snapshots.clone();

@@ -2,6 +2,7 @@
 //!
 //! [`TokenStore`] is its only public door. This room must not know Kubernetes or the joiners' HTTP.
 
+mod audit;
 mod codec;
 mod config;
 pub mod disk;
@@ -24,6 +25,7 @@ mod suite_test;
 mod token_store;
 mod types;
 
+pub use audit::{AuditMark, AuditSink, AuditTrail, audit_trail};
 pub use config::StoreConfig;
 pub use identity::Identity;
 pub use open_error::OpenError;

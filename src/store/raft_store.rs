@@ -25,6 +25,7 @@ use crate::lifecycle::{
 };
 use crate::token::TokenId;
 
+use super::audit::{self, Auditor};
 use super::disk::{Disk, DiskLock};
 use super::duties::Duties;
 use super::identity::Identity;
@@ -56,6 +57,7 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     identity: Identity,
     disk: Arc<dyn Disk>,
     live: Arc<Live>,
+    audit: Auditor,
     log_gauge: LogGauge,
     image_bytes: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
@@ -217,7 +219,8 @@ where
     let (log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
     let live = Arc::new(Live::new(State::new()));
     let image_bytes = opened.snapshots.image_bytes();
-    let machine = Machine::new(live.clone(), opened.snapshots);
+    let audit = Auditor::new(config.audit.clone(), opened.audited);
+    let machine = Machine::new(live.clone(), opened.snapshots, audit.clone());
     let raft = Raft::new(
         opened.identity.node_id,
         raft_config,
@@ -235,6 +238,7 @@ where
         identity: opened.identity,
         disk,
         live,
+        audit,
         log_gauge,
         image_bytes,
         clock,
@@ -286,6 +290,22 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// Up to where every change is written down; `None` without an audit.
+    pub(crate) fn audited(&self) -> Option<u64> {
+        self.audit.marked()
+    }
+
+    /// Keeps in the folder up to where every change is written down.
+    pub(crate) async fn keep_audit_mark(self: &Arc<Self>, index: u64) -> Result<(), OpenError> {
+        let inner = self.clone();
+        blocking::<Rt, _>(&self.config.data_dir, move || {
+            let data_dir = &inner.config.data_dir;
+            audit::write_mark(&*inner.disk, data_dir, inner.identity.store_id, index)
+                .map_err(OpenError::io(data_dir))
+        })
+        .await
     }
 
     /// How long the last snapshot's image is.

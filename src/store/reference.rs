@@ -59,7 +59,7 @@ impl InMemoryStore {
             return Err(StoreError::Clock);
         }
         *index += 1;
-        let committed = self.live.apply(*index, &Command { at_ms, operation });
+        let (committed, _) = self.live.apply(*index, &Command { at_ms, operation });
         self.health.send_modify(|health| {
             health.applied_index = *index;
             health.committed_index = *index;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::lifecycle::State;
 use crate::token::StoreId;
 
+use super::audit::Auditor;
 use super::disk::{DiskLock, RealDisk};
 use super::live::Live;
 use super::log::{self, LogStore, Place};
@@ -42,7 +43,11 @@ impl StoreBuilder<Config, LogStore<TokioRuntime>, Machine<TokioRuntime>, TempDir
         let (log, _, _) = log::start(recovered);
         let lock: DiskLock = Box::new(());
         let snapshots = Snapshots::new(disk, dir.path().to_path_buf(), store_id, Arc::new(lock));
-        let machine = Machine::new(Arc::new(Live::new(State::new())), snapshots);
+        let machine = Machine::new(
+            Arc::new(Live::new(State::new())),
+            snapshots,
+            Auditor::new(None, 0),
+        );
         Ok((dir, log, machine))
     }
 }

@@ -40,7 +40,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The limits in force, as applied here.
     fn settings(&self) -> Settings;
 
-    /// A feed of what is applied here from now on. A hint: on `Lagged` look at everything again.
+    /// A feed of what is applied here from now on. A hint: on `Lagged`, and on a change without
+    /// transitions, look at everything again.
     fn changes(&self) -> broadcast::Receiver<Arc<Change>>;
 
     /// What this replica knows of itself and the group; changes are seen by `changed()`.
@@ -76,6 +77,8 @@ pub struct Change {
     pub index: u64,
     /// The state's clock after it, milliseconds since the epoch.
     pub now_ms: u64,
+    /// In the order in which they happened. None: the state was replaced whole (a snapshot was
+    /// installed), anything may have changed.
     pub transitions: Vec<Transition>,
 }
 

@@ -15,7 +15,10 @@ use jointoken::lifecycle::outcome::{
     AbortOutcome, AcknowledgeOutcome, BeginOutcome, ConsumeOutcome, RevokeOutcome,
 };
 use jointoken::lifecycle::{Phase, Reason, State};
-use jointoken::store::{RaftStore, StoreConfig, StoreError, TokenStore as _, identity, submit};
+use jointoken::store::{
+    AuditSink, Change, RaftStore, StoreConfig, StoreError, TokenStore as _, audit_trail, identity,
+    submit,
+};
 use openraft::AsyncRuntime as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -83,6 +86,10 @@ struct Told {
     acknowledged: BTreeSet<u64>,
     /// The state when nothing was under way.
     image: Option<Vec<u8>>,
+    /// What the audit has written down, by index.
+    audited: BTreeMap<u64, Arc<Change>>,
+    /// How often it wrote down what it had written before.
+    audited_again: u64,
 }
 
 impl Told {
@@ -93,6 +100,33 @@ impl Told {
             !self.dead.contains(&n),
             "token {n} admitted somebody after its end"
         );
+    }
+
+    /// A line of the audit; it may come again, but never another of the same index.
+    fn audit(&mut self, change: Arc<Change>) {
+        let first = self.audited.entry(change.index).or_insert(change.clone());
+        if !Arc::ptr_eq(first, &change) {
+            assert_eq!(*first, change, "the audit contradicts itself");
+            self.audited_again += 1;
+        }
+    }
+
+    /// Line by line the audit leads to where the records are: none is missing.
+    fn check_audit(&self) {
+        let mut phases = BTreeMap::new();
+        let steps = self.audited.values().flat_map(|change| &change.transitions);
+        for step in steps {
+            let phase = phases.insert(step.token_id, step.to).flatten();
+            assert_eq!(phase, step.from, "the audit lacks a line before {step:?}");
+        }
+        let image = self.image.as_ref().expect("the last end is a clean one");
+        let state = State::decode(image).unwrap();
+        for record in state.records() {
+            let last = phases.remove(&record.token_id).flatten();
+            assert_eq!(last, Some(record.phase), "the audit lacks the last line");
+        }
+        phases.retain(|_, phase| phase.is_some());
+        assert!(phases.is_empty(), "the audit tells of records that are not");
     }
 
     fn kill(&mut self, n: u64) {
@@ -112,6 +146,8 @@ struct Tally {
     same_images: AtomicU64,
     snapshots: AtomicU64,
     sudden: AtomicU64,
+    audited: AtomicU64,
+    audited_again: AtomicU64,
 }
 
 impl Tally {
@@ -156,13 +192,17 @@ fn whatever_happens_nothing_told_is_lost_and_nobody_is_in_twice() {
     assert!(!failed.load(Ordering::Relaxed));
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     eprintln!(
-        "{SEEDS} lives: {} admissions told, {} starts, {} sudden ends, {} states compared, {} lives with snapshots",
+        "{SEEDS} lives: {} admissions told, {} starts, {} sudden ends, {} states compared, {} lives with snapshots, \
+         {} lines of audit, {} of them again",
         of(&tally.admissions),
         of(&tally.boots),
         of(&tally.sudden),
         of(&tally.same_images),
         of(&tally.snapshots),
+        of(&tally.audited),
+        of(&tally.audited_again),
     );
+    assert!(of(&tally.audited_again) > SEEDS);
     assert!(of(&tally.admissions) > 2 * SEEDS);
     assert!(of(&tally.boots) >= 3 * SEEDS);
     assert!(of(&tally.sudden) > SEEDS);
@@ -211,7 +251,7 @@ fn live(seed: u64, tally: &Tally) -> Life {
             End::Clean | End::Kill | End::PowerLoss => {}
         }
         let mut runtime = Sim::with_seed(rng.random_range(0..u64::MAX));
-        let quiet = runtime.block_on(life.run(end, &mut rng, tally));
+        let quiet = runtime.block_on(life.run(end, boot == boots, &mut rng, tally));
         drop(runtime);
         if !quiet {
             life.told.lock().unwrap().image = None;
@@ -226,17 +266,33 @@ fn live(seed: u64, tally: &Tally) -> Life {
     }
     let has_snapshot = life.disk.contents(Path::new("/data/snapshots"));
     Tally::add(&tally.snapshots, u64::from(!has_snapshot.is_empty()));
-    Tally::add(
-        &tally.admissions,
-        life.told.lock().unwrap().admitted.len() as u64,
-    );
+    {
+        let told = life.told.lock().unwrap();
+        told.check_audit();
+        Tally::add(&tally.admissions, told.admitted.len() as u64);
+        Tally::add(&tally.audited, told.audited.len() as u64);
+        Tally::add(&tally.audited_again, told.audited_again);
+    }
     life
 }
 
 impl Life {
     /// One process. `true`: it ended while nothing was under way.
-    async fn run(&self, end: End, rng: &mut SmallRng, tally: &Tally) -> bool {
-        let Some(store) = self.start(end).await else {
+    async fn run(&self, end: End, is_last: bool, rng: &mut SmallRng, tally: &Tally) -> bool {
+        let (sink, mut trail) = audit_trail();
+        let mut slowness = SmallRng::seed_from_u64(rng.random_range(0..u64::MAX));
+        let told = self.told.clone();
+        // Whoever writes the audit is slower than the store, and dies with it.
+        Sim::spawn(async move {
+            let mark = trail.mark();
+            while let Some(change) = trail.next().await {
+                Sim::sleep(Duration::from_micros(slowness.random_range(0..4_000))).await;
+                let index = change.index;
+                told.lock().unwrap().audit(change);
+                mark.written(index);
+            }
+        });
+        let Some(store) = self.start(end, sink).await else {
             return false;
         };
         self.check(&store, tally);
@@ -254,8 +310,9 @@ impl Life {
         for client in clients {
             client.await.unwrap();
         }
-        // Until the sweeper has found that nothing is due.
-        Sim::sleep(Duration::from_millis(500)).await;
+        // Until the sweeper has found that nothing is due; in the end until the audit has, too.
+        let idle_ms = if is_last { 4_000 } else { 500 };
+        Sim::sleep(Duration::from_millis(idle_ms)).await;
         let quiet = store.health().borrow().fatal.is_none();
         assert!(quiet || end.is_sudden());
         if quiet {
@@ -268,7 +325,7 @@ impl Life {
     }
 
     /// Starts the replica, founding it if it was not; `None` if the disk does not let it.
-    async fn start(&self, end: End) -> Option<RaftStore<Sim>> {
+    async fn start(&self, end: End, sink: AuditSink) -> Option<RaftStore<Sim>> {
         let disk = Arc::new(self.disk.clone());
         let sudden = |error: &dyn std::fmt::Display| {
             assert!(end.is_sudden(), "it did not start: {error}");
@@ -279,7 +336,9 @@ impl Life {
             let created = identity::create(&*disk, &self.config.data_dir, &IDENTITY);
             created.inspect_err(|error| sudden(error)).ok()?;
         }
-        let store = RaftStore::open_on(self.config.clone(), disk, self.clock.clone()).await;
+        let mut config = self.config.clone();
+        config.audit = Some(sink);
+        let store = RaftStore::open_on(config, disk, self.clock.clone()).await;
         let store = store.inspect_err(|error| sudden(error)).ok()?;
         if store.identity().founding {
             let founded = complete_founding(&store).await;
