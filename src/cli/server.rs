@@ -23,7 +23,9 @@ use crate::founding::{
 };
 use crate::pki::TrustDomain;
 use crate::store::disk::RealDisk;
-use crate::store::{Identity, OpenError, RaftStore, StoreConfig, TokenStore, identity};
+use crate::store::{
+    Identity, OpenError, RaftStore, StoreConfig, TokenStore, audit_trail, identity,
+};
 use crate::telemetry::{self, audit, metrics::Metrics};
 use crate::token::StoreId;
 use crate::token::{Delivery, SigningKey};
@@ -67,9 +69,18 @@ impl Replica {
         let nodedb = nodedb_key(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let raft: Arc<OnceLock<RaftStore>> = Arc::default();
+        // Before the store is opened: what an earlier process did not come to write is told then.
+        let (sink, trail) = audit_trail();
+        let end_of_audit = CancellationToken::new();
+        let mut auditing = JoinSet::new();
+        auditing.spawn(
+            audit::follow(trail, end_of_audit.clone().cancelled_owned())
+                .map(|()| ("audit", Ok(()))),
+        );
         let folder = {
             let (raft, clock) = (Arc::clone(&raft), Arc::clone(&clock));
-            let store = StoreConfig::new(config.data_dir.join("store"), config.settings());
+            let mut store = StoreConfig::new(config.data_dir.join("store"), config.settings());
+            store.audit = Some(sink);
             OnDisk::new(&config.data_dir, move |identity, if_absent| {
                 let (raft, clock, store) = (Arc::clone(&raft), Arc::clone(&clock), store.clone());
                 let (store_id, node_id, epoch) =
@@ -138,8 +149,8 @@ impl Replica {
             raft,
             stop: CancellationToken::new(),
             parts: JoinSet::new(),
-            audit: JoinSet::new(),
-            end_of_audit: CancellationToken::new(),
+            audit: auditing,
+            end_of_audit,
         };
         replica.spawn_until_stop("key guard", guard.run());
         replica.spawn_until_stop("key gauge", replica.show_keys());
@@ -216,9 +227,6 @@ impl Replica {
                 .run(offered, stop.clone().cancelled_owned())
                 .map(|ended| ended.map_err(failed)),
         );
-        let end = self.end_of_audit.clone().cancelled_owned();
-        self.audit
-            .spawn(audit::follow(self.store.changes(), end).map(|()| ("audit", Ok(()))));
         self.spawn(
             "metrics",
             telemetry::serve(

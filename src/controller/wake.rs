@@ -58,6 +58,10 @@ impl Waker {
         loop {
             tokio::select! {
                 change = changes.recv() => match change {
+                    Ok(change) if change.transitions.is_empty() => {
+                        tracing::debug!("the state was replaced: looking at every resource");
+                        self.wake_all();
+                    }
                     Ok(change) => {
                         for issuance in change.transitions.iter().filter_map(|t| t.issuance.as_ref()) {
                             self.wake(issuance);
@@ -160,6 +164,23 @@ mod tests {
         assert_eq!(woken(edge), (vec!["edge/n1".to_owned()], 0));
         assert_eq!(woken(db), (vec![], 0));
         assert_eq!(woken(all), (vec!["edge/n1".to_owned()], 0));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_was_replaced_wakes_everybody() {
+        let mut waker = Waker::default();
+        let edge = waker.add(Some("edge".to_owned()));
+        let (feed, changes) = broadcast::channel(8);
+        let (_health, health) = watch::channel(Health::default());
+        feed.send(Arc::new(Change {
+            index: 7,
+            now_ms: 1,
+            transitions: Vec::new(),
+        }))
+        .unwrap();
+        drop(feed);
+        waker.run(changes, health).await;
+        assert_eq!(woken(edge), (vec![], 1));
     }
 
     #[tokio::test]

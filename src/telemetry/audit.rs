@@ -1,7 +1,8 @@
 //! The audit: one line for each change of a record, written from the log as it is applied.
 //!
-//! Every replica writes what it applies, so a line may come more than once: (`index`, `position`) is
-//! the same each time and names the change for ever. Refusals at the door change no record; they
+//! Every replica writes what it applies, and after a crash what it may not have come to write: so a
+//! line may come more than once, and none is missing. (`index`, `position`) is the same each time and
+//! names the change for ever. Refusals at the door change no record; they
 //! are written before the reply, without an index.
 
 use std::future::Future;
@@ -9,79 +10,57 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::{Either, select};
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tracing::dispatcher;
 
 use crate::bootstrap::Refused;
 use crate::lifecycle::outcome::Cause;
 use crate::lifecycle::{Phase, Reason, Transition};
-use crate::store::Change;
+use crate::store::{AuditTrail, Change};
 
 /// The target of audit lines in the log.
 pub const TARGET: &str = "audit";
 
-/// How many changes may wait to be written, beyond what the feed itself holds: a burst of joins is
-/// applied faster than a log is written.
-const WAITING: usize = 65_536;
+/// How many changes may wait between whoever collects them and the thread that writes. When it is
+/// full the store waits: a change that nobody was told of is worse than a slow one.
+const WAITING: usize = 1_024;
 
-/// Writes what `changes` tells until `shutdown` is over or the store has gone.
+/// Writes what the trail tells until `shutdown` is over or the store has gone.
 ///
-/// Subscribe before the store starts to apply: what was applied before is not told again.
-pub async fn follow(
-    changes: broadcast::Receiver<Arc<Change>>,
-    shutdown: impl Future<Output = ()> + Send,
-) {
-    let (waiting, mut told) = mpsc::channel(WAITING);
-    // On a thread of its own: standard error may block, and whoever reads the feed must not.
+/// To be started before the store is opened: what an earlier process did not come to write is told
+/// while it opens.
+pub async fn follow(mut trail: AuditTrail, shutdown: impl Future<Output = ()> + Send) {
+    let (waiting, mut told) = mpsc::channel::<Arc<Change>>(WAITING);
+    let mark = trail.mark();
+    // On a thread of its own: standard error may block, and the runtime's threads must not.
     let log = dispatcher::get_default(Clone::clone);
     let writer = tokio::task::spawn_blocking(move || {
         dispatcher::with_default(&log, || {
-            while let Some(entry) = told.blocking_recv() {
-                match entry {
-                    Told::Change(change) => write(&change),
-                    Told::Gap(missed) => gap(missed),
-                }
+            while let Some(change) = told.blocking_recv() {
+                write(&change);
+                mark.written(change.index);
             }
         });
     });
-    collect(changes, waiting, shutdown).await;
+    collect(&mut trail, waiting, shutdown).await;
     // Panics of the writer have been reported, and there is nobody to go on for.
     let _ = writer.await;
 }
 
-/// What the feed told.
-enum Told {
-    Change(Arc<Change>),
-    /// So many changes were lost.
-    Gap(u64),
-}
-
 async fn collect(
-    mut changes: broadcast::Receiver<Arc<Change>>,
-    waiting: mpsc::Sender<Told>,
+    trail: &mut AuditTrail,
+    waiting: mpsc::Sender<Arc<Change>>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let mut shutdown = pin!(shutdown);
-    loop {
-        let told = match select(pin!(changes.recv()), &mut shutdown).await {
-            Either::Left((Ok(change), _)) => Told::Change(change),
-            Either::Left((Err(RecvError::Lagged(missed)), _)) => Told::Gap(missed),
-            Either::Left((Err(RecvError::Closed), _)) => return,
-            Either::Right(_) => break,
-        };
-        if waiting.send(told).await.is_err() {
+    while let Either::Left((Some(change), _)) = select(pin!(trail.next()), &mut shutdown).await {
+        if waiting.send(change).await.is_err() {
             return;
         }
     }
     // What was applied before the end is told: receiving does not wait here.
-    loop {
-        let told = match changes.try_recv() {
-            Ok(change) => Told::Change(change),
-            Err(TryRecvError::Lagged(missed)) => Told::Gap(missed),
-            Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-        };
-        if waiting.send(told).await.is_err() {
+    while let Some(change) = trail.try_next() {
+        if waiting.send(change).await.is_err() {
             return;
         }
     }
@@ -98,14 +77,6 @@ pub(super) fn refused(refusal: &Refused) {
         joiner = refusal.joiner.map(tracing::field::display),
         token_id = refusal.token_id.map(tracing::field::display),
         "refused"
-    );
-}
-
-fn gap(missed: u64) {
-    tracing::warn!(
-        target: TARGET,
-        missed,
-        "changes came faster than they could be written down; another replica has them, or the log"
     );
 }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::bootstrap::wire::Code;
 use crate::bootstrap::{Class, Route};
 use crate::lifecycle::Issuance;
+use crate::store::audit_trail;
 use crate::token::{JoinerId, TokenId};
 
 /// Collects what a subscriber writes.
@@ -79,35 +80,36 @@ fn transition(from: Option<Phase>, to: Option<Phase>, cause: Cause) -> Transitio
 
 #[test]
 fn a_line_for_each_change_in_order_then_the_end() {
-    let (sender, receiver) = broadcast::channel(8);
-    sender
-        .send(change(
-            7,
-            vec![
-                transition(
-                    Some(Phase::Issued),
-                    Some(Phase::Aborted),
-                    Cause::Aborted(Reason::Superseded),
-                ),
-                Transition {
-                    issuance: None,
-                    ..transition(None, Some(Phase::Issued), Cause::Registered)
-                },
-                Transition {
-                    issuance: None,
-                    joiner: Some(JoinerId([0xcd; 32])),
-                    address: Some([192, 0, 2, 7].into()),
-                    ..transition(
-                        Some(Phase::InFlight),
-                        Some(Phase::Consumed),
-                        Cause::Admitted,
-                    )
-                },
-            ],
-        ))
-        .unwrap();
+    let (sink, trail) = audit_trail();
+    let told = sink.tell(change(
+        7,
+        vec![
+            transition(
+                Some(Phase::Issued),
+                Some(Phase::Aborted),
+                Cause::Aborted(Reason::Superseded),
+            ),
+            Transition {
+                issuance: None,
+                ..transition(None, Some(Phase::Issued), Cause::Registered)
+            },
+            Transition {
+                issuance: None,
+                joiner: Some(JoinerId([0xcd; 32])),
+                address: Some([192, 0, 2, 7].into()),
+                ..transition(
+                    Some(Phase::InFlight),
+                    Some(Phase::Consumed),
+                    Cause::Admitted,
+                )
+            },
+        ],
+    ));
     // The store is still there, shutdown has come: what was told before it is written all the same.
-    let lines = logged(follow(receiver, std::future::ready(())));
+    let lines = logged(async {
+        told.await;
+        follow(trail, std::future::ready(())).await;
+    });
     let line = |value: Value| {
         let mut line = json!({
             "level": "INFO", "target": "audit", "message": "token", "index": 7,
@@ -135,19 +137,23 @@ fn a_line_for_each_change_in_order_then_the_end() {
     );
 }
 
+/// More than ever wait in between: nothing is lost, and the store is told how far it came.
 #[test]
-fn a_gap_is_said() {
-    let (sender, receiver) = broadcast::channel(1);
-    for index in 1..=3 {
-        let forgotten = transition(Some(Phase::Expired), None, Cause::Forgotten);
-        sender.send(change(index, vec![forgotten])).unwrap();
-    }
-    drop(sender);
-    let lines = logged(follow(receiver, std::future::pending()));
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert_eq!(lines[0]["missed"], 2);
-    assert_eq!(lines[0]["level"], "WARN");
-    assert_eq!(lines[1]["index"], 3);
+fn a_burst_is_written_whole_and_marked() {
+    const CHANGES: u64 = 40_000;
+    let (sink, trail) = audit_trail();
+    let lines = logged(async {
+        let burst = async {
+            for index in 1..=CHANGES {
+                let forgotten = transition(Some(Phase::Expired), None, Cause::Forgotten);
+                sink.tell(change(index, vec![forgotten])).await;
+            }
+        };
+        follow(trail, burst).await;
+    });
+    let indexes = lines.iter().map(|line| line["index"].as_u64().unwrap());
+    assert!(indexes.eq(1..=CHANGES));
+    assert_eq!(sink.marked(), CHANGES);
 }
 
 #[test]
