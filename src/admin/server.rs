@@ -153,7 +153,12 @@ async fn export_key(
     };
     match offered.exporter.export(policy).await {
         Ok(file) => {
-            tracing::info!(key_id = %file.key().id(), "exported an offline key");
+            tracing::info!(
+                key_id = %file.key().id(),
+                pattern = %file.policy.node_pattern,
+                max_ttl_ms = file.policy.max_ttl_ms,
+                "exported an offline key"
+            );
             Ok(Json(ExportKeyResponse {
                 key_id: file.key().id().to_string(),
                 key_file: file.render().to_string(),

@@ -28,8 +28,9 @@ enum Command {
 
 /// Shows the signing keys that the store knows, never the keys themselves
 ///
-/// Tokens of these keys are accepted, as far as their limits go. A key can't be taken back yet: the tokens of one that
-/// has leaked are aborted one by one (`jointoken token abort`), or the store is founded anew.
+/// Tokens of these keys are accepted, as far as their limits go. There is no way yet to take one key back: should one
+/// leak, its tokens can be aborted one by one (`jointoken token abort`), and whoever has it can mint more until the
+/// store is founded anew.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 Examples:

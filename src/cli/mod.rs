@@ -97,6 +97,25 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Runs it, and ends it when the process is told to stop. The kernel does that for every process but the
+    /// first of a container, which gets only the signals that it listens for.
+    async fn run_to_its_end(self, output: Output) -> Result<(), Failure> {
+        // Servers stop in order, whichever process they are.
+        let is_server = matches!(self, Self::Operator(_) | Self::Serve(_));
+        if is_server || std::process::id() != 1 {
+            return self.run(output).await;
+        }
+        tokio::select! {
+            ended = self.run(output) => ended,
+            told = stop::told() => Err(match told {
+                Ok(signal) => Failure::new(Exit::Failed, format_args!("{signal}: stopped before it was done")),
+                Err(error) => Failure::new(Exit::Failed, error),
+            }),
+        }
+    }
+}
+
 /// Runs the command that the process was started with. Wrong arguments end it with code 2.
 pub fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| refuse(error));
@@ -104,7 +123,7 @@ pub fn main() -> ExitCode {
     let result = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot start threads: {error}")))
         .and_then(|runtime| {
-            let result = runtime.block_on(arguments.command.run(output));
+            let result = runtime.block_on(arguments.command.run_to_its_end(output));
             // Nothing is waited for that a command has not waited for itself.
             runtime.shutdown_background();
             result

@@ -14,7 +14,8 @@ use crate::founding::FolderVault;
 /// Runs the door and its store without Kubernetes
 ///
 /// An empty data folder is founded: its CAs and signing keys are made, once, in the folder `keys`
-/// beside the store (back both up together). Tokens are minted offline: `jointoken key export`, then
+/// beside the store. Keep a copy of `keys`; but never start on an older copy of the store, in which
+/// tokens that were used since are unused. Tokens are minted offline: `jointoken key export`, then
 /// `jointoken create`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\

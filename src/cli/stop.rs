@@ -44,7 +44,15 @@ pub async fn serve(start: impl Future<Output = Result<Replica, Failure>>) -> Res
     ended
 }
 
-/// What tells a server to stop.
+/// Waits until the process is told to stop; the name of the signal.
+///
+/// # Errors
+/// When signals cannot be listened for.
+pub async fn told() -> io::Result<&'static str> {
+    Ok(StopSignals::listen()?.next().await)
+}
+
+/// What tells a process to stop.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,

@@ -48,7 +48,7 @@ pub enum FoundingError {
     },
     /// The founding object has vanished.
     #[error(
-        "{place} is missing: it was made when the store was founded. Create it again with the data store-id: \"{}\" and epoch: \"{}\"",
+        "{place} is missing: it was made when the store was founded. Is this the namespace that it was founded in? Then create it again with the data store-id: \"{}\" and epoch: \"{}\"",
         .ours.store_id, .ours.epoch
     )]
     ObjectMissing {

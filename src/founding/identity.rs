@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::OLDER_COPY;
 use super::folder_vault::{at, make_folder, sync_folder, write_synced};
@@ -124,7 +124,9 @@ impl IdentityFile {
     pub fn load(&self) -> Result<Option<Identity>, VaultError> {
         let path = self.folder.join("identity");
         let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.without_identity(&path);
+            }
             text => text.map_err(at(&path))?,
         };
         sync_folder(&self.folder)?;
@@ -137,6 +139,28 @@ impl IdentityFile {
                 ),
             )),
         }
+    }
+
+    /// A folder without an identity is empty, for it comes first.
+    fn without_identity(&self, path: &Path) -> Result<Option<Identity>, VaultError> {
+        for later in ["store", "keys"] {
+            let there = self.folder.join(later);
+            // Its parent is made a moment before the first thing in it.
+            let mut content = match fs::read_dir(&there) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                content => content.map_err(at(&there))?,
+            };
+            if content.next().is_some() {
+                return Err(VaultError::unfit(
+                    path.display().to_string(),
+                    format!(
+                        "is missing, and {} is there: put the file back from a copy (it changes only while the store is founded), or give an empty data folder to found a new store in",
+                        there.display()
+                    ),
+                ));
+            }
+        }
+        Ok(None)
     }
 
     /// Creates it, unless there is one: two processes that begin at once in one folder get one
@@ -177,7 +201,7 @@ impl IdentityFile {
     }
 }
 
-fn remove_if_there(path: &std::path::Path) -> Result<(), VaultError> {
+fn remove_if_there(path: &Path) -> Result<(), VaultError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
         _ => Ok(()),

@@ -88,6 +88,7 @@ fn a_store_that_vanished_is_not_made_anew() {
         ("store", "that store is not in"),
         ("store/log", "the log in"),
         ("store/identity", "that store is not in"),
+        ("identity", "identity: is missing, and"),
     ] {
         let (there, aside) = (place.data().join(name), place.path("aside"));
         fs::rename(&there, &aside).unwrap();

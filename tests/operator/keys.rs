@@ -172,7 +172,7 @@ async fn a_key_secret_that_vanished_or_is_anothers_is_named_at_the_start_and_not
         .await;
     deleted.unwrap();
     let ran = place.setup().run();
-    let line = ran.fails(1, &["jointoken-founding is missing", "Create it again"]);
+    let line = ran.fails(1, &["jointoken-founding is missing", "create it again"]);
     // What the message says is enough.
     let value = |name: &str| line.split(&format!("{name}: \"")).nth(1).unwrap();
     let value = |name: &str| value(name).split('"').next().unwrap().to_owned();

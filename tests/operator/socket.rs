@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use jointoken::token::OfflineKeyFile;
 use serde_json::Value;
 
 use crate::program::{run, text};
@@ -64,6 +65,33 @@ fn the_socket_and_what_comes_out_of_it_are_the_owners_alone() {
     // A clock that did not step is followed all the time; stepped ones are with the store's tests.
     let accept = ["store", "clock", "accept", "--admin-socket", text(&socket)];
     assert_eq!(run(&accept).ok().stdout, "the clock is followed already\n");
+
+    // To programs, with and without a file.
+    let export = [
+        "key",
+        "export",
+        "--admin-socket",
+        text(&socket),
+        "--output",
+        "json",
+    ];
+    let limits = ["--pattern", "core-?", "--max-ttl", "5m"];
+    let ran = run(&[&export[..], &limits].concat()).ok();
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (&said["pattern"], &said["maxTtlSeconds"]),
+        (&"core-?".into(), &300.into())
+    );
+    let key = OfflineKeyFile::parse(said["key"].as_str().unwrap()).unwrap();
+    assert_eq!(said["keyId"], key.key().id().to_string());
+    let file = place.path("json.key");
+    let ran = run(&[&export[..], &limits, &["--out", text(&file)]].concat()).ok();
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (&said["key"], &said["keyFile"]),
+        (&Value::Null, &text(&file).into())
+    );
+    assert!(OfflineKeyFile::parse(&fs::read_to_string(&file).unwrap()).is_ok());
 
     assert!(server.terminate().0.success());
     assert!(!socket.exists(), "it is taken away");

@@ -1,14 +1,17 @@
 //! How servers stop: told so while they start, as the first process of a container, twice.
 
+use std::fs::{self, File};
 use std::net::TcpListener;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::program::text;
 use crate::server::{Setup, wait_until};
-use crate::standalone::Standalone;
+use crate::standalone::{Standalone, create};
 
 /// Of an operator whose API server takes connections and never answers.
 #[test]
@@ -46,46 +49,64 @@ fn told_to_stop_while_it_waits_for_kubernetes_it_stops_at_once() {
     assert!(!data.join("identity").exists());
 }
 
+/// The program as the first process of a container; `unshare` waits for it.
+struct First(Child);
+
+impl First {
+    fn start(arguments: &[String], log: &Path) -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args([
+                "--user",
+                "--map-root-user",
+                "--pid",
+                "--fork",
+                "--kill-child",
+            ])
+            .arg(env!("CARGO_BIN_EXE_jointoken"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(File::create(log).unwrap());
+        Self(unshare.spawn().expect("unshare, of util-linux"))
+    }
+
+    /// Sends the program SIGTERM; how it ended.
+    fn terminate(mut self) -> ExitStatus {
+        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        let child = fs::read_to_string(children).unwrap();
+        let child = Pid::from_raw(child.trim().parse().unwrap()).unwrap();
+        kill_process(child, Signal::TERM).unwrap();
+        let mut status = None;
+        wait_until(|| {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.expect("it did not end")
+    }
+}
+
 /// The kernel sends the first process of a container no signal that it does not listen for.
 #[test]
 fn as_the_first_process_it_stops_when_it_is_told_to() {
     let place = Standalone::new();
-    let setup = place.setup();
-    // The lines below are the child's own; unshare itself only waits for it.
-    let mut unshare = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--pid",
-            "--fork",
-            "--kill-child",
-        ])
-        .arg(env!("CARGO_BIN_EXE_jointoken"))
-        .args(&setup.arguments)
-        .stderr(std::fs::File::create(place.path("log")).unwrap())
-        .spawn()
-        .expect("unshare, of util-linux");
-    let children = format!("/proc/{0}/task/{0}/children", unshare.id());
-    let ready = || {
-        let log = std::fs::read_to_string(place.path("log")).unwrap();
-        log.contains("the door is open")
-    };
-    assert!(wait_until(ready), "it did not start");
-    let child = std::fs::read_to_string(children).unwrap();
-    let child = child
-        .trim()
-        .parse()
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(child.unwrap(), rustix::process::Signal::TERM).unwrap();
-    let mut status = None;
-    wait_until(|| {
-        status = unshare.try_wait().unwrap();
-        status.is_some()
-    });
-    assert!(status.expect("it did not end").success());
-    let log = std::fs::read_to_string(place.path("log")).unwrap();
-    assert!(log.contains("SIGTERM: stopping"), "{log}");
+    let log = place.path("log");
+    let server = First::start(&place.setup().arguments, &log);
+    let says = |text: &str| wait_until(|| fs::read_to_string(&log).unwrap().contains(text));
+    assert!(says("the door is open"), "it did not start");
+    assert!(server.terminate().success());
+    assert!(says("SIGTERM: stopping"));
+
+    // A machine that waits for a door that is not there.
+    let server = place.setup().start();
+    let token = create(&place.export("edge-*", "1h"), "edge-7");
+    assert!(server.terminate().0.success());
+    fs::write(place.path("token"), token).unwrap();
+    let (file, out) = (place.path("token"), place.path("member"));
+    let join = ["join", "--token-file", text(&file), "--out", text(&out)];
+    let machine = First::start(&join.map(str::to_owned), &log);
+    assert!(wait_until(|| out.join("csr.pem").exists()));
+    assert_eq!(machine.terminate().code(), Some(1));
+    assert!(says("SIGTERM: stopped before it was done"));
 }
 
 #[test]
