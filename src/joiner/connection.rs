@@ -1,5 +1,7 @@
 //! One connection to a door that has proven to be the right one.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -103,7 +105,11 @@ impl Drop for Connection {
 }
 
 async fn connect(door: &DoorAddress, tls: Arc<ClientConfig>) -> Result<Connection, JoinError> {
-    let tcp = TcpStream::connect(door.host_and_port())
+    let addresses = lookup_host(door.host_and_port()).await;
+    let addresses: Vec<_> = addresses
+        .map_err(|error| unreachable(door, error))?
+        .collect();
+    let tcp = reach(&addresses)
         .await
         .map_err(|error| unreachable(door, error))?;
     // Each side waits for the other's answer: Nagle's algorithm would only add to that.
@@ -138,6 +144,21 @@ async fn connect(door: &DoorAddress, tls: Arc<ClientConfig>) -> Result<Connectio
     })
 }
 
+/// Connects to the first address that answers. None may take the time of those behind it: where
+/// IPv6 is half set up, or one of three replicas is gone, nothing comes back at all.
+async fn reach(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let share = CONNECT / 2 / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        failed = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => io::ErrorKind::TimedOut.into(),
+        };
+    }
+    Err(failed)
+}
+
 pub(super) fn unreachable(door: &DoorAddress, what: impl ToString) -> JoinError {
     JoinError::Unreachable {
         door: door.clone(),
@@ -155,4 +176,36 @@ fn describe(error: &hyper::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// A name had an address that swallows everything, and the next one was never tried.
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_takes_no_time_of_the_others() {
+        // A queue that is full: who comes now is not answered.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let full = socket.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut queued = Vec::new();
+        let try_for = Duration::from_millis(200);
+        while let Ok(connected) = timeout(try_for, TcpStream::connect(silent)).await {
+            queued.push(connected.unwrap());
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+        let reached = timeout(CONNECT, reach(&[closed, silent, open])).await;
+        assert_eq!(reached.unwrap().unwrap().peer_addr().unwrap(), open);
+
+        let error = timeout(CONNECT, reach(&[silent])).await.unwrap();
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let error = reach(&[]).await.unwrap_err();
+        assert_eq!(error.to_string(), "the name has no address");
+    }
 }
