@@ -79,6 +79,7 @@ pub(super) async fn post_join(
     let mut observed = Observed::begin(&open, Route::Join, &connection);
     let answer = async {
         let request: JoinRequest = read_json(&open, body).await?;
+        observed.since = Instant::now();
         let admission = join::join(&open, &connection, request, &mut observed.token_id);
         in_time(&open, admission).await
     };
@@ -112,6 +113,7 @@ pub(super) async fn post_ack(
     let mut observed = Observed::begin(&open, Route::Ack, &connection);
     let answer = async {
         let request: AckRequest = read_json(&open, body).await?;
+        observed.since = Instant::now();
         let acknowledged = ack::acknowledge(&open, &connection, request, &mut observed.token_id);
         in_time(&open, acknowledged).await
     };

@@ -189,6 +189,23 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     assert_eq!(said, b"HTTP/1.1 408");
 }
 
+/// How long a caller takes over his request is no matter of the server's speed.
+#[tokio::test]
+async fn a_body_that_comes_slowly_is_not_counted_as_our_time() {
+    let world = World::open().await;
+    let mut tls = connect(&world, Some(&new_key())).await;
+    tls.write_all(b"POST /v1/ack HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n")
+        .await
+        .unwrap();
+    let slowly = Duration::from_millis(400);
+    tokio::time::sleep(slowly).await;
+    tls.write_all(br#"{"token_id":"no"}"#).await.unwrap();
+    let mut said = vec![0; 12];
+    soon(tls.read_exact(&mut said)).await.unwrap();
+    assert_eq!(said, b"HTTP/1.1 403");
+    assert!(world.observer.answered()[0].duration < slowly);
+}
+
 #[tokio::test]
 async fn a_body_of_a_gigabyte_is_refused_before_it_is_read() {
     let world = World::open().await;
