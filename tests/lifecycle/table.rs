@@ -2,8 +2,8 @@
 //!
 //! The token is that of `default/n1`, registered at minute 0 for an hour; `A` claimed it at
 //! minute 1 and was admitted in that minute. Claims last five minutes. Commands come at minute 2,
-//! to an expired token at minute 61. A cell is the outcome and the record after it; `=` is the
-//! record as it was.
+//! to an expired token at minute 61, to a forgotten one after nine days. A cell is the outcome and
+//! the record after it; `=` is the record as it was.
 
 use jointoken::lifecycle::command::{Begin, Consume, Register, Revert};
 use jointoken::lifecycle::outcome::{
@@ -21,10 +21,14 @@ enum Column {
     Expired,
     Aborted,
     Unknown,
+    // Issued, for one claim, which was given back:
+    UsedUp,
     // Consumed, in other ways:
     Acknowledged,
     WindowOver,
     Barred,
+    // Consumed, and the record is gone; the name is remembered:
+    Forgotten,
 }
 
 use Column::*;
@@ -37,15 +41,19 @@ impl Column {
             store.wait(2 * MINUTE);
             return store;
         }
-        store.apply(register());
+        store.apply(Register {
+            max_claims: matches!(self, UsedUp).then_some(1),
+            ..register()
+        });
         store.wait(MINUTE);
-        if matches!(
+        let is_admitted = matches!(
             self,
-            InFlight | Consumed | Acknowledged | WindowOver | Barred
-        ) {
+            Consumed | Acknowledged | WindowOver | Barred | Forgotten
+        );
+        if is_admitted || matches!(self, InFlight | UsedUp) {
             store.apply(begin_as(1, A));
         }
-        if matches!(self, Consumed | Acknowledged | WindowOver | Barred) {
+        if is_admitted {
             store.apply(consume_as(1, A));
         }
         match self {
@@ -54,6 +62,8 @@ impl Column {
             Aborted => drop(store.apply(abort(1))),
             Expired => drop(store.wait(59 * MINUTE).apply(sweep())),
             WindowOver => drop(store.wait(DAY).apply(sweep())),
+            Forgotten => drop(store.wait(9 * DAY).apply(sweep())),
+            UsedUp => drop(store.apply(revert(1))),
             Issued | InFlight | Consumed | Unknown => {}
         }
         store.wait(MINUTE);
@@ -62,12 +72,12 @@ impl Column {
 
     const fn phase(self) -> Option<Phase> {
         match self {
-            Issued => Some(Phase::Issued),
+            Issued | UsedUp => Some(Phase::Issued),
             InFlight => Some(Phase::InFlight),
             Consumed | Acknowledged | WindowOver | Barred => Some(Phase::Consumed),
             Expired => Some(Phase::Expired),
             Aborted => Some(Phase::Aborted),
-            Unknown => None,
+            Unknown | Forgotten => None,
         }
     }
 }
@@ -139,6 +149,7 @@ fn register_the_same_revision() {
             (Expired, "Existing", "="),
             (Aborted, "Existing", "="),
             (Unknown, "Created", "Issued"),
+            (Forgotten, "Remembered Consumed", "="),
         ],
     );
 }
@@ -157,6 +168,7 @@ fn register_other_frozen_fields() {
             (Consumed, "SpecDiffers", "="),
             (Expired, "SpecDiffers", "="),
             (Aborted, "SpecDiffers", "="),
+            (Forgotten, "SpecDiffers", "="),
         ],
     );
 }
@@ -175,6 +187,7 @@ fn register_a_lower_revision() {
             (Consumed, "Superseded by 1", "="),
             (Expired, "Superseded by 1", "="),
             (Aborted, "Superseded by 1", "="),
+            (Forgotten, "Superseded by 1", "="),
         ],
     );
 }
@@ -209,6 +222,7 @@ fn register_a_higher_revision() {
             (Consumed, "=", new),
             (Expired, "=", new),
             (Aborted, "=", new),
+            (Forgotten, "=", new),
         ],
     );
 }
@@ -252,6 +266,7 @@ fn register_the_same_revision_when_it_may_be_issued_again() {
             (Issued, "Existing", "="),
             (InFlight, "Existing", "="),
             (Consumed, "Existing", "="),
+            (Forgotten, "Remembered Consumed", "="),
             // It expired long enough after it was issued, see below.
             // Deleted at minute 1: not sooner than ten minutes after it was issued.
             (Aborted, "Existing, reissue from 10m", "="),
@@ -282,9 +297,15 @@ fn begin_as_the_joiner() {
             (Expired, "Expired", "="),
             (Aborted, "Aborted(Deleted)", "="),
             (Unknown, "NotFound", "="),
+            (
+                UsedUp,
+                "Aborted(Attempts)",
+                "Aborted (attempts) attempt 1 SigningFailed",
+            ),
             (Acknowledged, "AlreadyConsumed", "="),
             (WindowOver, "AlreadyConsumed", "="),
             (Barred, "Revoked", "="),
+            (Forgotten, "NotFound", "="),
         ],
     );
 }
@@ -461,6 +482,8 @@ fn acknowledge_as_another() {
             (Aborted, "NotAdmitted", "="),
             (Unknown, "NotFound", "="),
             (Acknowledged, "NotAdmitted", "="),
+            (WindowOver, "NotAdmitted", "="),
+            (Barred, "NotAdmitted", "="),
         ],
     );
 }
@@ -477,6 +500,7 @@ fn revert_the_claim() {
             (Aborted, "Done", "="),
             (Unknown, "NotFound", "="),
             (Acknowledged, "AlreadyConsumed", "="),
+            (WindowOver, "AlreadyConsumed", "="),
             (Barred, "AlreadyConsumed", "="),
         ],
     );
@@ -584,4 +608,36 @@ fn sweep_when_nothing_is_due() {
             (Unknown, nothing, "="),
         ],
     );
+}
+
+#[test]
+fn sweep_when_something_is_due() {
+    for (column, wait, changed, forgotten, record) in [
+        (Issued, HOUR, 1, 0, "Expired"),
+        (InFlight, 5 * MINUTE, 1, 0, "Issued attempt 1"),
+        (InFlight, HOUR, 1, 0, "Expired attempt 1"),
+        (Consumed, DAY, 1, 0, "Consumed attempt 1 by A"),
+        (Consumed, 8 * DAY, 1, 1, "none"),
+        (Acknowledged, 8 * DAY, 0, 1, "none"),
+        (Expired, 8 * DAY, 0, 1, "none"),
+        (Aborted, 8 * DAY, 0, 1, "none"),
+        // Its machine may have a certificate for as long as that.
+        (
+            Barred,
+            6 * DAY,
+            0,
+            0,
+            "Consumed attempt 1 by A barred (revoked)",
+        ),
+        (Barred, 8 * DAY, 0, 1, "none"),
+    ] {
+        let mut store = column.store();
+        let applied = store.wait(wait).apply(sweep());
+        let cell = format!("{column:?} after {wait} ms");
+        let said = format!(
+            "Sweep(SweepOutcome {{ changed: {changed}, forgotten: {forgotten}, more: false }})"
+        );
+        assert_eq!(format!("{:?}", applied.outcome), said, "{cell}");
+        assert_eq!(store.after(token(1)), record, "{cell}");
+    }
 }
