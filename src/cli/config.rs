@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::duration::HumanDuration;
@@ -37,12 +38,13 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "text_or_nothing")]
     pub trust_domain: String,
     /// Where the door listens.
-    #[serde(default = "default_listen")]
+    #[serde(default = "default_listen", deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Where `/metrics`, `/livez` and `/readyz` are served.
-    #[serde(default = "default_metrics_listen")]
+    #[serde(default = "default_metrics_listen", deserialize_with = "address")]
     pub metrics_listen: SocketAddr,
     /// Where joiners reach the door; tokens carry these. One to four of `https://host[:port]`.
+    #[serde(deserialize_with = "one_or_more")]
     pub advertise_urls: Vec<String>,
     /// The Unix socket for `jointoken key export`; `admin.sock` in the data folder unless told otherwise.
     #[serde(default)]
@@ -74,7 +76,10 @@ pub struct NodeDbConfig {
 /// A configuration that cannot be used. The message says which part and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("the configuration file {} cannot be read: {source}", path.display())]
+    #[error(
+        "the configuration file {} cannot be read: {source}; `jointoken serve --help` shows what it holds",
+        path.display()
+    )]
     Unreadable {
         path: PathBuf,
         source: std::io::Error,
@@ -280,6 +285,30 @@ fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// An address and a port.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format_args!(
+            "{text:?} is not an address and a port, such as 127.0.0.1:8443 or \"[::]:8443\""
+        ))
+    })
+}
+
+/// A list, or its only element.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a URL or a list of URLs")]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(url) => vec![url],
+        OneOrMore::More(urls) => urls,
+    })
+}
+
 /// The host of `https://host[:port]`, an IPv6 address without its brackets.
 fn host_of(url: &str) -> Option<&str> {
     let authority = url.strip_prefix("https://")?;
@@ -351,6 +380,8 @@ mod tests {
             ),
             ("maxTokenTtl: 18446744073709551s", "is more than 90d"),
             ("certificateLifetime: 366d", "is more than 365d"),
+            ("listen: 8443", "is not an address and a port"),
+            ("metricsListen: localhost", "is not an address and a port"),
             ("bareNames: {Db: a}", "not the name of a namespace"),
             ("metricsListen: \"[::]:8443\"", "both listen"),
             (&*format!("adminSocket: /{}", "a".repeat(107)), "107 bytes"),
@@ -364,6 +395,10 @@ mod tests {
         let error =
             parse("dataDir: /d\ntrustDomain: e\nadvertiseUrls: [\"http://a\"]").unwrap_err();
         assert!(error.contains("https://host"), "{error}");
+        let one = parse("dataDir: /d\ntrustDomain: e\nadvertiseUrls: https://a").unwrap();
+        assert_eq!(one.advertise_urls, ["https://a"]);
+        let error = parse("dataDir: /d\ntrustDomain: e\nadvertiseUrls: {a: b}").unwrap_err();
+        assert!(error.contains("a list of URLs"), "{error}");
         let label = "a".repeat(60);
         let host = [label.as_str(); 4].join(".");
         let long = format!(

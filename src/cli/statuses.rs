@@ -7,7 +7,7 @@ use kube::{Api, Client};
 
 use super::exit::{Exit, Failure};
 use crate::controller::Seen;
-use crate::founding::{FormerEpochs, VaultError};
+use crate::founding::{FormerEpochs, VaultError, whole};
 
 /// So many at a time.
 const PAGE: u32 = 500;
@@ -46,11 +46,12 @@ impl Statuses {
                 kube::Error::Api(status) if status.is_forbidden() => {
                     ": give the operator the rights of deploy/rbac.yaml or of the chart"
                 }
-                _ => "",
+                kube::Error::Api(_) => "",
+                _ => ": is the Kubernetes API running, and is this the right kubeconfig?",
             };
             return Err(Failure::new(
                 Exit::Failed,
-                format_args!("JoinTokens cannot be listed{hint} ({error})"),
+                format_args!("JoinTokens cannot be listed{hint} ({})", whole(&error)),
             ));
         }
         Ok(())

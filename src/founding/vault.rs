@@ -68,7 +68,7 @@ pub trait FormerEpochs: Send + Sync {
 /// A vault, or the founding object, could not be read or written. Whether something was created
 /// is not known: look again.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {source}")]
+#[error("{place}: {}", whole(&**source))]
 pub struct VaultError {
     /// What was read or written: a path, a Secret.
     pub place: String,
@@ -77,6 +77,22 @@ pub struct VaultError {
     pub source: Box<dyn StdError + Send + Sync>,
     /// It was read, and is not what it should be: to look again is of no use.
     pub is_unfit: bool,
+}
+
+/// An error with everything behind it, in one line: that a call failed says little without why.
+pub fn whole(error: &(dyn StdError + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let more = error.to_string();
+        // Some repeat what is behind them.
+        if !said.contains(&more) {
+            said.push_str(": ");
+            said.push_str(&more);
+        }
+        next = error.source();
+    }
+    said.replace('\n', " ")
 }
 
 impl VaultError {

@@ -152,6 +152,19 @@ async fn the_operator_says_what_is_wrong_with_its_flags() {
         setup.run().fails(2, &says);
         assert!(!place.data().exists());
     }
+    let mut unreachable = place.setup();
+    let kubeconfig = place.path("kubeconfig");
+    let content = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "it",
+        "clusters": [{"name": "it", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "users": [{"name": "it", "user": {}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+    });
+    fs::write(&kubeconfig, content.to_string()).unwrap();
+    unreachable.environment = vec![("KUBECONFIG".to_owned(), text(&kubeconfig).to_owned())];
+    unreachable
+        .run()
+        .fails(1, &["is the Kubernetes API running", "Connection refused"]);
     let mut nowhere = place.setup();
     nowhere.environment.clear();
     nowhere

@@ -215,7 +215,9 @@ async fn a_key_secret_that_vanishes_under_the_operator_stops_it_until_it_is_back
     place
         .patch("edge-1", json!({"reissuePolicy": "WhenUnused"}))
         .await;
-    operator.wait_for_log("a resource could not be reconciled");
+    place
+        .wait_for("edge-1", "Ready", "False", "KeyUnavailable")
+        .await;
     assert!(place.secret("edge-1").await.is_none());
     assert!(place.secret("edge-2").await.is_none());
     Machine::new()
