@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::audit;
@@ -43,12 +45,17 @@ pub fn init(format: Format, filter: &str) -> Result<(), LogsError> {
     let filter = parse(filter)?;
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
-        Format::Text => builder.with_ansi(ansi).finish().try_init()?,
+        Format::Text => builder
+            .with_ansi(ansi)
+            .finish()
+            .with(harmless())
+            .try_init()?,
         Format::Json => builder
             .json()
             .flatten_event(true)
             .with_span_list(false)
             .finish()
+            .with(harmless())
             .try_init()?,
     }
     Ok(())
@@ -56,27 +63,31 @@ pub fn init(format: Format, filter: &str) -> Result<(), LogsError> {
 
 /// What may never be logged, whatever the filter says: this module of kube's writes down answers of
 /// the API server that it cannot read, and an answer may be a Secret. Its errors reach us all the same.
-const NEVER: &str = "kube_client::client=off";
+const NEVER: &str = "kube_client::client";
+
+/// All but [`NEVER`]. A filter of its own: a directive beside the user's would be overruled by one
+/// for a span, such as `[reconcile]=trace`.
+fn harmless() -> FilterFn {
+    filter_fn(|metadata| metadata.target() != NEVER)
+}
 
 /// The filter as it is written, and the audit whatever it says: a quiet log must not lose the audit
 /// unless somebody names it.
 fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
-    let names_audit = filter
-        .split(',')
-        .any(|directive| directive.trim().starts_with(audit::TARGET));
+    let target = |directive: &str| {
+        let end = directive.find(['=', '[']).unwrap_or(directive.len());
+        directive[..end].trim().to_owned()
+    };
+    let names_audit = filter.split(',').any(|one| target(one) == audit::TARGET);
     let directives = if names_audit {
         filter.to_owned()
     } else {
         format!("{filter},{}=info", audit::TARGET)
     };
-    let refused = |source| LogsError::Filter {
+    EnvFilter::try_new(&directives).map_err(|source| LogsError::Filter {
         filter: filter.to_owned(),
         source,
-    };
-    let never = NEVER.parse().map_err(refused)?;
-    Ok(EnvFilter::try_new(&directives)
-        .map_err(refused)?
-        .add_directive(never))
+    })
 }
 
 #[cfg(test)]
@@ -85,13 +96,19 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tracing_subscriber::Layer;
-    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use tracing_subscriber::layer::Context;
 
     use super::*;
 
     #[test]
     fn the_audit_stays_unless_it_is_named() {
-        assert!(parse("warn").unwrap().to_string().contains("audit=info"));
+        for quiet in ["warn", "off", "auditd=off", "my::audit=off"] {
+            let filter = parse(quiet).unwrap().to_string();
+            assert!(
+                filter.contains(",audit=info") || filter.starts_with("audit=info"),
+                "{filter}"
+            );
+        }
         assert!(
             !parse("warn,audit=off")
                 .unwrap()
@@ -103,13 +120,22 @@ mod tests {
     /// kube warns of an answer that it cannot read by writing it down, the token in a Secret included.
     #[test]
     fn answers_of_the_api_server_are_not_written_down() {
-        for filter in ["trace", "kube_client=trace", "kube_client::client=trace"] {
+        let filters = [
+            "trace",
+            "kube_client=trace",
+            "kube_client::client=trace",
+            "[reconcile]=trace",
+            "kube_client::client[reconcile]=trace",
+        ];
+        for filter in filters {
             let written = Arc::new(AtomicUsize::new(0));
             let counter = written.clone();
             let subscriber = tracing_subscriber::registry()
                 .with(parse(filter).unwrap())
+                .with(harmless())
                 .with(Count(counter));
             tracing::subscriber::with_default(subscriber, || {
+                let _span = tracing::error_span!("reconcile").entered();
                 tracing::warn!(target: "kube_client::client", "{}", "a Secret");
                 tracing::error!(target: "kube_client::client", "{}", "a Secret");
             });
