@@ -152,12 +152,23 @@ fn refuse(error: clap::Error) -> ! {
         })
         .filter(|value| input::is_secret(value.as_ref()))
         .collect();
-    if secrets.is_empty() {
+    // Help, which is an error to clap, is for people alone.
+    let is_json = error.use_stderr()
+        && (arguments.iter().any(|argument| argument == "--output=json")
+            || arguments
+                .windows(2)
+                .any(|pair| pair == ["--output", "json"]));
+    if secrets.is_empty() && !is_json {
         error.exit();
     }
     let mut said = error.render().to_string();
     for secret in &secrets {
         said = said.replace(secret, "(a secret)");
+    }
+    if is_json {
+        let message = said.trim().trim_start_matches("error: ");
+        Output::Json.print_failure(&Failure::usage(message));
+        std::process::exit(error.exit_code());
     }
     output::note(&said.trim_end());
     std::process::exit(error.exit_code())

@@ -179,13 +179,15 @@ impl Folder {
 fn make(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => sync_parent(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().ok_or(error)?;
-            make(parent)?;
-            make(path)
-        }
         Err(_) if path.is_dir() => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => match path.parent() {
+            // Some file systems, such as /proc, say "not found" of what cannot be made in a folder that is there.
+            Some(parent) if error.kind() == io::ErrorKind::NotFound && !parent.is_dir() => {
+                make(parent)?;
+                make(path)
+            }
+            _ => Err(error),
+        },
     }
 }
 

@@ -92,6 +92,15 @@ fn inspect_says_what_is_wrong_with_a_string() {
             .unwrap()
             .contains("not a join token")
     );
+    let ran = run(
+        folder,
+        &["inspect", "--output=json", "--frobnicate"],
+        "",
+        &[],
+    );
+    let error: Value = serde_json::from_str(&ran.fails(2, "").stderr).unwrap();
+    assert_eq!(error["exitCode"], 2);
+    assert!(error["error"].as_str().unwrap().contains("--frobnicate"));
 }
 
 #[test]

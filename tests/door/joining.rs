@@ -394,6 +394,13 @@ async fn a_folder_that_cannot_be_used_is_said_before_anybody_is_asked() {
     let error = world.join(&token, &file).await.unwrap_err();
     assert_eq!(error.kind(), JoinFailure::Local, "{error}");
 
+    // "Not found" is what it says, of a folder whose own is there.
+    let error = world
+        .join(&token, Path::new("/proc/a/b"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), JoinFailure::Local, "{error}");
+
     fs::write(folder.path().join("tls.key"), "no key at all").unwrap();
     let error = world.join(&token, folder.path()).await.unwrap_err();
     assert_eq!(error.kind(), JoinFailure::Local, "{error}");

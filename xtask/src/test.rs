@@ -13,6 +13,7 @@ use crate::workspace;
 
 /// Runs the tests with `args` and ends as cargo ended.
 pub fn run(args: &[OsString], progress: &Progress, interrupt: &Interrupt) -> Result<ExitCode> {
+    workspace::need_c_compiler()?;
     let binaries = Binaries::ensure(&Tool::ALL, progress, interrupt)?;
     // compiled before the servers start: an error shows at once, and they don't compete for the machine
     let compiled = process::run(cargo_test(&["--no-run"], args), interrupt)?;

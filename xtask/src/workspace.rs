@@ -40,8 +40,22 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// Fails with what to install if there is no C compiler: the cryptography library needs one, and says so in many lines.
+pub fn need_c_compiler() -> Result<()> {
+    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let found = Command::new(&compiler).arg("--version").output();
+    if found.is_err() {
+        bail!(
+            "the C compiler {} is missing: install one (Debian: apt-get install gcc libc6-dev)",
+            compiler.display()
+        );
+    }
+    Ok(())
+}
+
 /// Builds the product and returns the path of its binary, as cargo reports it (the target folder may be anywhere).
 pub fn build_product(interrupt: &Interrupt) -> Result<PathBuf> {
+    need_c_compiler()?;
     let mut build = cargo();
     // --workspace: features are unified as `cargo test --workspace` unifies them, so nothing is compiled twice
     build.args(["build", "--workspace", "--bin", "jointoken"]);

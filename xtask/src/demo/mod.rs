@@ -141,6 +141,9 @@ fn stay_up(
     println!("  cd {}", stage.folder.display());
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
     println!("  export PATH=$PWD/bin:$PATH\n");
+    println!(
+        "(Without its operator the demo ends: to try a crash, start a second one with a folder of its own.)\n"
+    );
     progress.line("up; Ctrl-C stops everything");
     while !interrupt.requested() {
         cluster.check()?;
