@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use jointoken::clock::{Clock as _, ManualClock};
 use jointoken::lifecycle::command::{Abort, Acknowledge, Consume, Failure, Revert, Revoke};
 use jointoken::lifecycle::outcome::{
@@ -31,6 +33,9 @@ use crate::support::{
 
 /// How many lives. One alone: `JOINTOKEN_SEED=17 cargo test --test store crash_sim`.
 const SEEDS: u64 = 2_000;
+
+/// No process lives longer, in its own time; one that does waits for what never comes.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// So few tokens and joiners that they get into each other's way.
 const TOKENS: u64 = 12;
@@ -251,7 +256,13 @@ fn live(seed: u64, tally: &Tally) -> Life {
             End::Clean | End::Kill | End::PowerLoss => {}
         }
         let mut runtime = Sim::with_seed(rng.random_range(0..u64::MAX));
-        let quiet = runtime.block_on(life.run(end, boot == boots, &mut rng, tally));
+        let quiet = runtime.block_on(async {
+            let lived = pin!(life.run(end, boot == boots, &mut rng, tally));
+            match select(lived, pin!(Sim::sleep(LONGEST))).await {
+                Either::Left((quiet, _)) => quiet,
+                Either::Right(_) => panic!("it hangs: {end:?}"),
+            }
+        });
         drop(runtime);
         if !quiet {
             life.told.lock().unwrap().image = None;
@@ -281,12 +292,17 @@ impl Life {
     async fn run(&self, end: End, is_last: bool, rng: &mut SmallRng, tally: &Tally) -> bool {
         let (sink, mut trail) = audit_trail();
         let mut slowness = SmallRng::seed_from_u64(rng.random_range(0..u64::MAX));
+        // Sometimes much slower than the store, but not where it is to come to its end.
+        let longest_us = match is_last {
+            true => 4_000,
+            false => [1_000, 4_000, 300_000][slowness.random_range(0..3)],
+        };
         let told = self.told.clone();
-        // Whoever writes the audit is slower than the store, and dies with it.
+        // Whoever writes the audit dies with the process.
         Sim::spawn(async move {
             let mark = trail.mark();
             while let Some(change) = trail.next().await {
-                Sim::sleep(Duration::from_micros(slowness.random_range(0..4_000))).await;
+                Sim::sleep(Duration::from_micros(slowness.random_range(0..longest_us))).await;
                 let index = change.index;
                 told.lock().unwrap().audit(change);
                 mark.written(index);
