@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
-use crate::lifecycle::Issuance;
+use crate::lifecycle::{HouseChange, Issuance};
 use crate::store::{Change, Health};
 
 use super::seen::Seen;
@@ -58,12 +58,15 @@ impl Waker {
         loop {
             tokio::select! {
                 change = changes.recv() => match change {
-                    Ok(change) if change.transitions.is_empty() => {
+                    Ok(change) if change.is_everything() => {
                         tracing::debug!("the state was replaced: looking at every resource");
                         self.wake_all();
                     }
                     Ok(change) => {
                         for issuance in change.transitions.iter().filter_map(|t| t.issuance.as_ref()) {
+                            self.wake(issuance);
+                        }
+                        if let Some(HouseChange::NameForgotten(issuance)) = &change.house {
                             self.wake(issuance);
                         }
                     }
@@ -132,6 +135,7 @@ mod tests {
                 joiner: None,
                 address: None,
             }],
+            house: None,
         })
     }
 
@@ -167,6 +171,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_name_that_was_forgotten_is_looked_at_again() {
+        let mut waker = Waker::default();
+        let all = waker.add(None);
+        let (feed, changes) = broadcast::channel(8);
+        let (_health, health) = watch::channel(Health::default());
+        let forgotten = HouseChange::NameForgotten(Issuance {
+            namespace: "edge".to_owned(),
+            name: "n1".to_owned(),
+        });
+        feed.send(Arc::new(Change {
+            index: 7,
+            now_ms: 1,
+            transitions: Vec::new(),
+            house: Some(forgotten),
+        }))
+        .unwrap();
+        drop(feed);
+        waker.run(changes, health).await;
+        assert_eq!(woken(all), (vec!["edge/n1".to_owned()], 0));
+    }
+
+    #[tokio::test]
     async fn a_state_that_was_replaced_wakes_everybody() {
         let mut waker = Waker::default();
         let edge = waker.add(Some("edge".to_owned()));
@@ -176,6 +202,7 @@ mod tests {
             index: 7,
             now_ms: 1,
             transitions: Vec::new(),
+            house: None,
         }))
         .unwrap();
         drop(feed);

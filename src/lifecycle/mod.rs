@@ -20,6 +20,6 @@ pub use command::{Command, Operation, Settings, Typed};
 pub use hash::StateHash;
 pub use image::ImageError;
 pub use limits::SenselessSetting;
-pub use outcome::{Applied, Outcome, Transition};
+pub use outcome::{Applied, HouseChange, Outcome, Transition};
 pub use record::{Issuance, IssuanceEntry, Phase, Reason, Record};
 pub use state::{InvariantViolation, State};

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::token::{JoinerId, KeyId, TokenId};
+use crate::token::{JoinerId, KeyId, Purpose, TokenId};
 
 use super::command::Settings;
 use super::record::{Issuance, IssuanceEntry, Phase, Reason, Record};
@@ -15,6 +15,21 @@ pub struct Applied {
     pub outcome: Outcome,
     /// Every change of a record, in the order in which they happened; the audit is written from these.
     pub transitions: Vec<Transition>,
+    /// What changed beside records; for the audit, too.
+    pub house: Option<HouseChange>,
+}
+
+/// The store as a whole changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HouseChange {
+    /// It was founded: its first change.
+    Founded,
+    /// From now on a key's tokens are good.
+    KeyAdopted { key_id: KeyId, purpose: Purpose },
+    /// Other limits are in force.
+    Configured,
+    /// What became of a resource's issuances is forgotten.
+    NameForgotten(Issuance),
 }
 
 /// A record changed.

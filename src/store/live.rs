@@ -38,13 +38,13 @@ impl Live {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .apply(index, command);
-        let change = (!applied.transitions.is_empty()).then(|| {
-            Arc::new(Change {
-                index,
-                now_ms: applied.now_ms,
-                transitions: applied.transitions,
-            })
+        let change = Arc::new(Change {
+            index,
+            now_ms: applied.now_ms,
+            transitions: applied.transitions,
+            house: applied.house,
         });
+        let change = (!change.is_everything()).then_some(change);
         if let Some(change) = &change {
             // Nobody may be listening.
             let _ = self.changes.send(change.clone());
@@ -58,7 +58,7 @@ impl Live {
     }
 
     /// Puts another state in its place, whole, as it was at this index. What changed is not known:
-    /// a change without transitions tells so.
+    /// a change of everything is told.
     pub(crate) fn replace(&self, index: u64, state: State) {
         let now_ms = state.now_ms();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
@@ -66,6 +66,7 @@ impl Live {
             index,
             now_ms,
             transitions: Vec::new(),
+            house: None,
         }));
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{
-    Issuance, IssuanceEntry, Operation, Outcome, Record, Settings, Transition, Typed,
+    HouseChange, Issuance, IssuanceEntry, Operation, Outcome, Record, Settings, Transition, Typed,
 };
 use crate::token::TokenId;
 
@@ -40,8 +40,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The limits in force, as applied here.
     fn settings(&self) -> Settings;
 
-    /// A feed of what is applied here from now on. A hint: on `Lagged`, and on a change without
-    /// transitions, look at everything again.
+    /// A feed of what is applied here from now on. A hint: on `Lagged`, and on a change of everything,
+    /// look at everything again.
     fn changes(&self) -> broadcast::Receiver<Arc<Change>>;
 
     /// What this replica knows of itself and the group; changes are seen by `changed()`.
@@ -70,16 +70,24 @@ pub struct Committed {
     pub outcome: Outcome,
 }
 
-/// An entry of the log changed records.
+/// An entry of the log changed something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The log index: identifies the change for ever.
     pub index: u64,
     /// The state's clock after it, milliseconds since the epoch.
     pub now_ms: u64,
-    /// In the order in which they happened. None: the state was replaced whole (a snapshot was
-    /// installed), anything may have changed.
+    /// Of records, in the order in which they happened.
     pub transitions: Vec<Transition>,
+    /// Of the store as a whole.
+    pub house: Option<HouseChange>,
+}
+
+impl Change {
+    /// The state was replaced whole (a snapshot was installed): anything may have changed.
+    pub const fn is_everything(&self) -> bool {
+        self.transitions.is_empty() && self.house.is_none()
+    }
 }
 
 /// Why an operation has no outcome.

@@ -1,4 +1,4 @@
-//! The audit: one line for each change of a record, written from the log as it is applied.
+//! The audit: one line for each change of a record or of the store as a whole, written from the log as it is applied.
 //!
 //! Every replica writes what it applies, and after a crash what it may not have come to write: so a
 //! line may come more than once, and none is missing. (`index`, `position`) is the same each time and
@@ -15,7 +15,7 @@ use tracing::dispatcher;
 
 use crate::bootstrap::Refused;
 use crate::lifecycle::outcome::Cause;
-use crate::lifecycle::{Phase, Reason, Transition};
+use crate::lifecycle::{HouseChange, Phase, Reason, Transition};
 use crate::store::{AuditTrail, Change};
 
 /// The target of audit lines in the log.
@@ -84,6 +84,33 @@ fn write(change: &Change) {
     for line in lines(change) {
         line.write();
     }
+    if let Some(house) = &change.house {
+        write_house(change, house);
+    }
+}
+
+/// What concerns the store as a whole: the last line of its entry.
+fn write_house(change: &Change, house: &HouseChange) {
+    let (action, key, issuance) = match house {
+        HouseChange::Founded => ("founded", None, None),
+        HouseChange::KeyAdopted { key_id, purpose } => {
+            ("key_adopted", Some((key_id, purpose)), None)
+        }
+        HouseChange::Configured => ("configured", None, None),
+        HouseChange::NameForgotten(issuance) => ("name_forgotten", None, Some(issuance)),
+    };
+    tracing::info!(
+        target: TARGET,
+        index = change.index,
+        position = change.transitions.len(),
+        at = %time(change.now_ms),
+        action,
+        key_id = key.map(|(key_id, _)| tracing::field::display(key_id)),
+        purpose = key.map(|(_, purpose)| purpose.as_str()),
+        namespace = issuance.map(|issuance| issuance.namespace.as_str()),
+        name = issuance.map(|issuance| issuance.name.as_str()),
+        "store"
+    );
 }
 
 /// What one entry of the log did, a line for each record it changed.

@@ -1,8 +1,9 @@
 //! What concerns the store as a whole: its founding, its keys, its settings.
 
+use jointoken::lifecycle::command::Forget;
 use jointoken::lifecycle::command::{AdoptKey, Founded};
 use jointoken::lifecycle::outcome::{AdoptKeyOutcome, ConfigureOutcome, FoundedOutcome};
-use jointoken::lifecycle::{Settings, State};
+use jointoken::lifecycle::{HouseChange, Settings, State};
 use jointoken::token::{Fingerprint, KeyId, Purpose};
 
 use crate::support::*;
@@ -191,4 +192,48 @@ fn new_settings_count_for_what_is_decided_from_then_on() {
     store.apply(consume_as(1, A));
     let admission = store.record(1).admission.expect("an admission");
     assert_eq!(admission.redeliver_until_ms, START + HOUR);
+}
+
+/// Once each: what is said again changes nothing.
+#[test]
+fn what_changes_the_store_as_a_whole_is_told() {
+    let mut store = empty();
+    let key = AdoptKey {
+        key_id: KeyId([9; 8]),
+        purpose: Purpose::Resource,
+        fingerprint: Fingerprint([9; 32]),
+        max_ttl_ms: None,
+        node_pattern: None,
+    };
+    let settings = Settings {
+        supersede: false,
+        ..Settings::default()
+    };
+    for _ in 0..2 {
+        let told = [
+            store.apply(founding()).house,
+            store.apply(key.clone()).house,
+            store.apply(settings.clone()).house,
+        ];
+        let expected = [
+            Some(HouseChange::Founded),
+            Some(HouseChange::KeyAdopted {
+                key_id: key.key_id,
+                purpose: key.purpose,
+            }),
+            Some(HouseChange::Configured),
+        ];
+        match store.index {
+            3 => assert_eq!(told, expected),
+            _ => assert_eq!(told, [None, None, None]),
+        }
+    }
+    let mut store = Store::founded();
+    let forget = Forget { issuance: n1() };
+    assert_eq!(store.apply(forget.clone()).house, None);
+    store.apply(register());
+    assert_eq!(store.apply(forget.clone()).house, None, "its token is live");
+    let expired = store.wait(HOUR).apply(forget);
+    assert_eq!(expired.transitions.len(), 1);
+    assert_eq!(expired.house, Some(HouseChange::NameForgotten(n1())));
 }

@@ -1,8 +1,32 @@
 //! What concerns the store as a whole: settings, founding, and names that are to be used afresh.
 
 use super::Apply;
-use crate::lifecycle::command::{Forget, Founded, Settings};
-use crate::lifecycle::outcome::{ConfigureOutcome, ForgetOutcome, FoundedOutcome};
+use crate::lifecycle::command::{Forget, Founded, Operation, Settings};
+use crate::lifecycle::outcome::{
+    AdoptKeyOutcome, ConfigureOutcome, ForgetOutcome, FoundedOutcome, HouseChange, Outcome,
+};
+
+/// What an operation that came to this changed beside records.
+pub(super) fn change(operation: &Operation, outcome: &Outcome) -> Option<HouseChange> {
+    match (operation, outcome) {
+        (Operation::Founded(_), Outcome::Founded(FoundedOutcome::Founded)) => {
+            Some(HouseChange::Founded)
+        }
+        (Operation::AdoptKey(key), Outcome::AdoptKey(AdoptKeyOutcome::Adopted)) => {
+            Some(HouseChange::KeyAdopted {
+                key_id: key.key_id,
+                purpose: key.purpose,
+            })
+        }
+        (Operation::Configure(_), Outcome::Configure(ConfigureOutcome::Changed)) => {
+            Some(HouseChange::Configured)
+        }
+        (Operation::Forget(forget), Outcome::Forget(ForgetOutcome::Done)) => {
+            Some(HouseChange::NameForgotten(forget.issuance.clone()))
+        }
+        _ => None,
+    }
+}
 
 impl Apply<'_> {
     pub(super) fn configure(&mut self, settings: &Settings) -> ConfigureOutcome {

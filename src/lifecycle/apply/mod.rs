@@ -62,6 +62,7 @@ impl<'a> Apply<'a> {
         };
         Applied {
             now_ms: self.now_ms,
+            house: house::change(operation, &outcome),
             outcome,
             transitions: self.transitions,
         }

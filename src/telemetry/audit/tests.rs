@@ -9,7 +9,7 @@ use crate::bootstrap::wire::Code;
 use crate::bootstrap::{Class, Route};
 use crate::lifecycle::Issuance;
 use crate::store::audit_trail;
-use crate::token::{JoinerId, TokenId};
+use crate::token::{JoinerId, KeyId, Purpose, TokenId};
 
 /// Collects what a subscriber writes.
 #[derive(Clone, Default)]
@@ -60,6 +60,7 @@ fn change(index: u64, transitions: Vec<Transition>) -> Arc<Change> {
         index,
         now_ms: 1_700_000_000_000,
         transitions,
+        house: None,
     })
 }
 
@@ -134,6 +135,32 @@ fn a_line_for_each_change_in_order_then_the_end() {
                 "joiner": "cd".repeat(32), "address": "192.0.2.7",
             })),
         ]
+    );
+}
+
+/// Who may mint is as much worth knowing as who has joined.
+#[test]
+fn what_concerns_the_whole_store_is_written_too() {
+    let (sink, trail) = audit_trail();
+    let key_id = KeyId([0xab; 8]);
+    let purpose = Purpose::Offline;
+    let change = Arc::new(Change {
+        index: 7,
+        now_ms: 1_700_000_000_000,
+        transitions: Vec::new(),
+        house: Some(HouseChange::KeyAdopted { key_id, purpose }),
+    });
+    let lines = logged(async {
+        sink.tell(change).await;
+        follow(trail, std::future::ready(())).await;
+    });
+    assert_eq!(
+        lines,
+        [json!({
+            "level": "INFO", "target": "audit", "message": "store", "index": 7, "position": 0,
+            "at": "2023-11-14T22:13:20Z", "action": "key_adopted", "key_id": "abababababababab",
+            "purpose": "offline",
+        })]
     );
 }
 
