@@ -29,10 +29,7 @@ pub(super) fn desired(
         }
         None => JoinTokenStatus {
             phase: Some(api::Phase::Pending),
-            joiner: Some(JoinerStatus {
-                node_name: Some(view.resource.node_name()),
-                ..JoinerStatus::default()
-            }),
+            joiner: Some(expected(view)),
             store_epoch: old.store_epoch,
             store_index: old.store_index,
             ..JoinTokenStatus::default()
@@ -64,12 +61,16 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
         status.consumed_at = in_force.ended_at_ms.and_then(time);
     }
     if let Some(record) = &in_force.record {
-        of_record(&mut status, record, in_force.namespace_differs);
+        of_record(&mut status, record);
+        if in_force.namespace_differs {
+            // Who may have joined, and where from, was the business of others.
+            status.joiner = Some(expected(view));
+        }
     }
     status
 }
 
-fn of_record(status: &mut JoinTokenStatus, record: &Record, namespace_differs: bool) {
+fn of_record(status: &mut JoinTokenStatus, record: &Record) {
     status.issued_at = time(record.issued_at_ms);
     status.expires_at = time(record.expires_at_ms);
     status.consumed_at = record
@@ -88,7 +89,6 @@ fn of_record(status: &mut JoinTokenStatus, record: &Record, namespace_differs: b
         Origin::Offline { .. } | Origin::Tombstone => None,
     };
     let (key, address) = match (&record.admission, &record.claim) {
-        _ if namespace_differs => (None, None),
         (Some(admission), _) => (Some(admission.joiner), admission.address),
         (None, Some(claim)) => (Some(claim.joiner), claim.address),
         (None, None) => (None, None),
@@ -98,6 +98,14 @@ fn of_record(status: &mut JoinTokenStatus, record: &Record, namespace_differs: b
         address: address.map(|address| address.to_string()),
         public_key_sha256: key.map(|key| key.to_string()),
     });
+}
+
+/// The machine that the spec asks for, before anything is known of it.
+fn expected(view: &View<'_>) -> JoinerStatus {
+    JoinerStatus {
+        node_name: Some(view.resource.node_name()),
+        ..JoinerStatus::default()
+    }
 }
 
 /// What an earlier founding issued can't be live any more: its tokens are for another store.

@@ -172,4 +172,9 @@ fn who_joined_a_former_namespace_is_not_told() {
     assert_eq!((joiner.address, joiner.public_key_sha256), (None, None));
     assert!(!json!(status).to_string().contains("192.0.2.5"));
     assert_eq!(status.consumed_at, super::super::status::time(NOW_MS));
+    // Nor what the machine was called, which other frozen fields could ask for.
+    let mut scene = scene;
+    scene.resource.spec.node_name = Some("mine".to_owned());
+    let status = written(&scene.plan());
+    assert_eq!(status.joiner.unwrap().node_name.as_deref(), Some("mine"));
 }

@@ -2,6 +2,7 @@
 //! expected fails a test.
 
 mod adoption;
+mod any;
 mod end;
 mod issue;
 mod rows;
