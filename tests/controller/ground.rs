@@ -233,6 +233,17 @@ impl Ground {
         }
     }
 
+    /// Waits for what no watch on the resource tells.
+    pub async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let waiting = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+    }
+
     /// Waits until the phase is this, reported at the resource's generation.
     pub async fn wait_for_phase(&self, name: &str, phase: &str) -> JoinToken {
         self.wait(name, phase, |resource, status| {

@@ -1,7 +1,5 @@
 //! What somebody with rights in one namespace can do to the operator: harm to his own resources at the most.
 
-use std::time::Duration;
-
 use jointoken::api::{JoinTokenSpec, Phase};
 use jointoken::lifecycle::command::{Bindings, Register};
 use jointoken::lifecycle::{Issuance, Phase as StorePhase, Reason};
@@ -40,9 +38,11 @@ async fn a_status_that_cannot_be_read_stops_nobody() {
     // The same while the operator watches.
     ground.forge_status("strange", strange).await;
     // Not by a watch of types, which is what it would stop.
-    while ground.untyped().get("strange").await.unwrap().data["status"]["consumedAt"].is_string() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_right = async || {
+        let strange = ground.untyped().get("strange").await.unwrap();
+        strange.data["status"]["consumedAt"].is_null()
+    };
+    ground.until("a status that is right", is_right).await;
     ground.create("third", json!({})).await;
     ground.wait_for_phase("third", "Issued").await;
     operator.stop().await;
@@ -308,9 +308,8 @@ async fn a_deletion_ends_the_token_though_the_finalizer_was_taken_away() {
     ground.patch("n1", others).await;
     ground.delete("n1").await;
     let operator = ground.operator();
-    while ground.record("n1").phase != StorePhase::Aborted {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_ended = async || ground.record("n1").phase == StorePhase::Aborted;
+    ground.until("the token's end", is_ended).await;
     assert_eq!(ground.record("n1").aborted, Some(Reason::Deleted));
     operator.stop().await;
     ground.remove().await;

@@ -113,9 +113,8 @@ async fn only_the_namespaces_that_are_named_are_watched() {
     here.wait_for_phase("n1", "Consumed").await;
     // The operator's watch hears of its own writes a moment later.
     let both = "jointoken_controller_resources{phase=\"Consumed\"} 2\n";
-    while !operator.metrics.encode().unwrap().contains(both) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let counted = async || operator.metrics.encode().unwrap().contains(both);
+    here.until("both to be counted", counted).await;
     operator.stop().await;
     let now = elsewhere.resources().get("n1").await.unwrap();
     assert_eq!(
