@@ -61,10 +61,10 @@ pub(super) fn open(
         segment_bytes: config.segment_bytes,
         salt,
     })?;
-    check_fit(&log_dir, snapshot.as_ref(), &log, identity.node_id)?;
+    let audited = audit::read_mark(&*disk, dir, identity.store_id);
+    check_fit(&log_dir, snapshot.as_ref(), &log, audited, identity.node_id)?;
     let log = log.resume()?;
     snapshots.tidy()?;
-    let audited = audit::read_mark(&*disk, dir, identity.store_id);
     Ok(Opened {
         audited,
         identity,
@@ -79,6 +79,7 @@ fn check_fit(
     log_dir: &Path,
     snapshot: Option<&SnapshotMeta>,
     log: &log::Found,
+    audited: u64,
     node_id: NodeId,
 ) -> Result<(), OpenError> {
     let incomplete = |what| {
@@ -102,6 +103,13 @@ fn check_fit(
         return incomplete(format!(
             "it ends before entry {}, up to which there is a snapshot",
             last.index
+        ));
+    }
+    // A log cut at its end looks as if its last writes had never completed. What was audited had been committed.
+    let last = log.last_entry().max(covered).map_or(0, |last| last.index);
+    if last < audited {
+        return incomplete(format!(
+            "it ends at entry {last}, and there were entries up to {audited} at least"
         ));
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jointoken::lifecycle::Phase;
 use jointoken::store::disk::RealDisk;
-use jointoken::store::{OpenError, RaftStore, StoreConfig, TokenStore as _};
+use jointoken::store::{OpenError, RaftStore, StoreConfig, TokenStore as _, audit_trail};
 use jointoken::token::StoreId;
 
 use crate::support::{
@@ -179,6 +179,42 @@ async fn a_log_that_ends_before_the_snapshot_is_refused() {
     fs::remove_dir_all(&log).unwrap();
     copy(older.path(), &log);
     is_refused(dir.path(), "it ends before entry").await;
+}
+
+/// Cut at its end, a log looks as if its last writes had never completed; with it, who was admitted
+/// then would be unknown. How far the audit had come tells the one from the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    found_real(dir.path()).await.shutdown().await;
+    let (sink, mut trail) = audit_trail();
+    let mut audited = config(dir.path());
+    audited.audit = Some(sink);
+    let mark = trail.mark();
+    let auditor = tokio::spawn(async move {
+        while let Some(change) = trail.next().await {
+            mark.written(change.index);
+        }
+    });
+    let store: RaftStore = RaftStore::open(audited, Arc::new(RealDisk), clock())
+        .await
+        .unwrap();
+    leads(&store).await;
+    for n in 0..5 {
+        admit(&store, n, n, T).await.unwrap();
+    }
+    store.shutdown().await;
+    drop(store);
+    auditor.abort();
+    let log = dir.path().join("log/0000000000000001.log");
+    let whole = fs::read(&log).unwrap();
+    // Anywhere: also between two frames, where nothing is torn.
+    for len in [whole.len() * 3 / 4, whole.len() / 2, whole.len() / 3] {
+        fs::write(&log, &whole[..len]).unwrap();
+        is_refused(dir.path(), "it ends at entry").await;
+    }
+    fs::write(&log, &whole).unwrap();
+    open_real(dir.path()).await.unwrap().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
