@@ -46,6 +46,17 @@ pub enum FoundingError {
         /// What the data folder says.
         ours: Founding,
     },
+    /// Another founding came first, between this one's first look and its mark.
+    #[error(
+        "{place} names store {}: another replica founded it first, and this one has founded nothing. Stop this one and empty its data folder; a store has one replica so far",
+        .found.store_id
+    )]
+    Outrun {
+        /// Where the founding object is.
+        place: String,
+        /// What it says.
+        found: Founding,
+    },
     /// The founding object has vanished.
     #[error(
         "{place} is missing: it was made when the store was founded. Is this the namespace that it was founded in? Then create it again with the data store-id: \"{}\" and epoch: \"{}\"",

@@ -168,10 +168,9 @@ impl Site<'_> {
                 Creation::Created => {}
                 Creation::Exists(found) if found == ours => {}
                 Creation::Exists(found) => {
-                    return Err(FoundingError::OtherFounding {
+                    return Err(FoundingError::Outrun {
                         place: object.place(),
                         found,
-                        ours,
                     });
                 }
             }

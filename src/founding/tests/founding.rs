@@ -147,7 +147,7 @@ async fn another_founding_that_came_first_is_left_alone() {
     *world.object.lock().unwrap() = Some(theirs);
     let error = start(&world).await.err().unwrap();
     assert!(
-        matches!(error, FoundingError::OtherFounding { found, .. } if found == theirs),
+        matches!(error, FoundingError::Outrun { found, .. } if found == theirs),
         "{error}"
     );
     assert!(world.items.lock().unwrap().is_empty());
