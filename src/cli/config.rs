@@ -70,6 +70,7 @@ pub struct NodeDbConfig {
     /// Holds the cluster's secret: 32 bytes, raw or as 64 hexadecimal digits.
     pub secret_file: PathBuf,
     /// The longest that such a token may live.
+    #[serde(default = "default_nodedb_max_ttl")]
     pub max_ttl: HumanDuration,
 }
 
@@ -331,6 +332,11 @@ pub fn default_metrics_listen() -> SocketAddr {
 /// The default of `certificateLifetime`: a week.
 pub const fn default_certificate_lifetime() -> HumanDuration {
     HumanDuration::from_days(7)
+}
+
+/// The default of `nodedb.maxTtl`: an hour.
+pub const fn default_nodedb_max_ttl() -> HumanDuration {
+    HumanDuration::from_seconds(3600)
 }
 
 /// The default of `maxTokenTtl`: a week.

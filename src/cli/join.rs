@@ -26,7 +26,7 @@ const MAX_CA_FILE: u64 = 64 * 1024;
 ///
 /// The folder then holds tls.key (the key, mode 0600), tls.crt (the machine's certificate),
 /// ca.crt (what members' certificates chain to), info.json and csr.pem. A tls.key that is there
-/// already is used.
+/// already is used; what another token gave before is replaced.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 Examples:

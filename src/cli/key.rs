@@ -12,6 +12,7 @@ use super::exit::{EXIT_CODES, Failure};
 use super::input;
 use super::output::{self, Output};
 use crate::admin::{ExportKeyRequest, KeysResponse};
+use crate::token::NodePattern;
 
 /// Exports signing keys for minting without a server, and lists those that the store knows
 #[derive(Debug, clap::Args)]
@@ -74,7 +75,7 @@ impl fmt::Display for Listed {
 /// Makes a new offline signing key, for `jointoken create`
 ///
 /// Asks the replica whose admin socket this is, so it runs where the replica runs (in its pod:
-/// `kubectl exec jointoken-0 -- jointoken key export …`). Whoever has the key can mint tokens for every node name
+/// `kubectl exec -n jointoken-system jointoken-0 -- jointoken key export …`). Whoever has the key can mint tokens for every node name
 /// that the pattern allows, each living at most as long as --max-ttl; the door enforces both,
 /// whatever the token says. Each export is a key of its own.
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,7 @@ struct ExportArgs {
     replica: Replica,
     /// Node names that the key may mint for: * stands for any characters, ? for one
     #[arg(long, value_name = "GLOB")]
-    pattern: String,
+    pattern: NodePattern,
     /// The longest that a token of this key may live: 15m, 1h, 7d
     #[arg(long, value_name = "TIME")]
     max_ttl: HumanDuration,
@@ -134,13 +135,18 @@ async fn list(args: ListArgs, output: Output) -> Result<(), Failure> {
 }
 
 async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
+    if args.max_ttl.as_seconds() == 0 {
+        return Err(Failure::usage(
+            "--max-ttl is zero: such a key could not mint anything",
+        ));
+    }
     // First: a key that cannot be kept is not asked for, since each takes a place in the store for good.
     let file = match &args.out {
         Some(path) => Some(input::NewFile::create(path, "the signing key")?),
         None => None,
     };
     let request = ExportKeyRequest {
-        node_pattern: args.pattern,
+        node_pattern: args.pattern.to_string(),
         max_ttl_seconds: args.max_ttl.as_seconds(),
     };
     let answer = args

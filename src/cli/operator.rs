@@ -86,7 +86,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     nodedb_secret_file: Option<PathBuf>,
     /// The longest that a NodeDB token may live
-    #[arg(long, value_name = "TIME", default_value = "1h")]
+    #[arg(long, value_name = "TIME", default_value_t = config::default_nodedb_max_ttl())]
     nodedb_max_ttl: HumanDuration,
     #[command(flatten)]
     log: LogArgs,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -18,8 +18,8 @@ use crate::admin::{AdminServer, KeyExporter, Offered};
 use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::founding::{
-    FormerEpochs, FoundingObject, GuardedStore, IfAbsent, KeyGuard, KeySource, Material, OnDisk,
-    Site, Vault, adopt_nodedb, found_or_open,
+    DataFolder as _, FormerEpochs, FoundingObject, GuardedStore, IfAbsent, KeyGuard, KeySource,
+    Material, OnDisk, Site, Vault, adopt_nodedb, found_or_open,
 };
 use crate::pki::TrustDomain;
 use crate::store::disk::RealDisk;
@@ -29,6 +29,9 @@ use crate::store::{
 use crate::telemetry::{self, audit, metrics::Metrics};
 use crate::token::StoreId;
 use crate::token::{Delivery, SigningKey};
+
+/// So many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Where the keys of a replica are kept, and what it is told of the cluster.
 pub struct Ground<'a> {
@@ -103,6 +106,10 @@ impl Replica {
             })
             .map_err(failed)?
         };
+        // Before anything is founded: what cannot serve leaves nothing behind. Where something is founded already, another
+        // process may have it, which is the better thing to say.
+        let is_new = folder.identity().map_err(failed)?.is_none();
+        let ports = is_new.then(|| Ports::take(config)).transpose()?;
         let opened = found_or_open(Site {
             data: &folder,
             vault: &*ground.vault,
@@ -154,7 +161,10 @@ impl Replica {
         };
         replica.spawn_until_stop("key guard", guard.run());
         replica.spawn_until_stop("key gauge", replica.show_keys());
-        match replica.open_doors(config, trust_domain, nodedb).await {
+        match replica
+            .open_doors(config, trust_domain, nodedb, ports)
+            .await
+        {
             Ok(()) => Ok(replica),
             Err(failure) => {
                 replica.shut_down().await;
@@ -179,19 +189,16 @@ impl Replica {
         config: &ServerConfig,
         trust_domain: TrustDomain,
         nodedb: Option<(SigningKey, u64)>,
+        ports: Option<Ports>,
     ) -> Result<(), Failure> {
         if let Some((key, max_ttl_ms)) = &nodedb {
             adopt_nodedb(&*self.store, key, *max_ttl_ms)
                 .await
                 .map_err(failed)?;
         }
-        let door_listener = bind(config.listen, "the door", "--listen").await?;
-        let metrics_listener = bind(
-            config.metrics_listen,
-            "metrics and health",
-            "--metrics-listen",
-        )
-        .await?;
+        let ports = ports.map_or_else(|| Ports::take(config), Ok)?;
+        let door_listener = ports.door.listen()?;
+        let metrics_listener = ports.metrics.listen()?;
         let admin = AdminServer::bind(&config.admin_socket()).map_err(failed)?;
 
         let (keys, follow_keys) = KeySource {
@@ -331,19 +338,74 @@ fn part_ended(ended: Result<Part, JoinError>) -> Failure {
     }
 }
 
-async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                format!("; something else listens there: give another {flag}")
-            }
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges".to_owned(),
-            _ => String::new(),
+/// Where a replica is going to listen.
+struct Ports {
+    door: Port,
+    metrics: Port,
+}
+
+impl Ports {
+    fn take(config: &ServerConfig) -> Result<Self, Failure> {
+        let what = "metrics and health";
+        Ok(Self {
+            door: Port::take(config.listen, "the door", "--listen")?,
+            metrics: Port::take(config.metrics_listen, what, "--metrics-listen")?,
+        })
+    }
+}
+
+/// A port that is ours; whoever connects to it is refused until it listens.
+struct Port {
+    socket: TcpSocket,
+    address: SocketAddr,
+    what: &'static str,
+    flag: &'static str,
+}
+
+impl Port {
+    fn take(address: SocketAddr, what: &'static str, flag: &'static str) -> Result<Self, Failure> {
+        let bound = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            }?;
+            // Connections of a former process may still be ending.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
         };
-        failed(format_args!(
-            "cannot listen on {address} for {what}: {error}{hint}"
-        ))
-    })
+        let socket = bound().map_err(|error| cannot_listen(address, what, flag, &error))?;
+        Ok(Self {
+            socket,
+            address,
+            what,
+            flag,
+        })
+    }
+
+    fn listen(self) -> Result<TcpListener, Failure> {
+        let Self {
+            socket,
+            address,
+            what,
+            flag,
+        } = self;
+        let listening = socket.listen(BACKLOG);
+        listening.map_err(|error| cannot_listen(address, what, flag, &error))
+    }
+}
+
+fn cannot_listen(address: SocketAddr, what: &str, flag: &str, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("; something else listens there: give another {flag}")
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges".to_owned(),
+        _ => String::new(),
+    };
+    failed(format_args!(
+        "cannot listen on {address} for {what}: {error}{hint}"
+    ))
 }
 
 /// The configured NodeDB secret and the longest life of its tokens, in milliseconds.

@@ -1,5 +1,7 @@
 //! What a replica knows of itself, told to everybody who watches.
 
+use std::error::Error;
+
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
@@ -44,7 +46,7 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
     let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
     let fatal = match &metrics.running_state {
         Ok(()) | Err(Fatal::Stopped) => None,
-        Err(fatal) => Some(fatal.to_string()),
+        Err(fatal) => Some(root_cause(fatal)),
     };
     let running = metrics.running_state.is_ok();
     // The first entry of a leader's term is a blank one of its own.
@@ -57,5 +59,13 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
         applied_index: index(&metrics.last_applied),
         committed_index: index(&metrics.cluster_committed).max(index(&metrics.last_applied)),
         fatal,
+    }
+}
+
+/// What went wrong in the end, without openraft's words for where.
+fn root_cause(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => root_cause(source),
+        None => error.to_string(),
     }
 }

@@ -95,7 +95,13 @@ fn a_folder_or_port_that_cannot_be_had_is_named() {
         .setup_of(&config)
         .run()
         .fails(1, &["cannot listen on", &taken.to_string(), "--listen"]);
-    // What was founded meanwhile is there for the next start.
+    // Nothing was founded: a name that was mistyped as well could still be mended.
+    assert!(!place.data().join("identity").exists());
+    drop(place.setup().start());
+    place
+        .setup_of(&config)
+        .run()
+        .fails(1, &["cannot listen on", &taken.to_string(), "--listen"]);
     drop(place.setup().start());
 }
 

@@ -19,13 +19,19 @@ fn the_least_configuration_has_defaults() {
 }
 
 #[test]
+fn a_nodedb_token_lives_an_hour_unless_told_otherwise() {
+    let config = parse(&format!("{MINIMAL}nodedb: {{secretFile: /s}}\n")).unwrap();
+    assert_eq!(config.nodedb.unwrap().max_ttl.to_string(), "1h");
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_name() {
     for (added, message) in [
         ("listn: 1", "listn"),
         ("certificateLifetime: 5 fortnights", "fortnights"),
         ("certificateLifetime: 5s", "certificate lifetime"),
         ("bareNames: {db: \"A\"}", "namespace db"),
-        ("nodedb: {secretFile: /s}", "maxTtl"),
+        ("nodedb: {maxTtl: 1h}", "secretFile"),
         ("nodedb: {secretFile: /s, maxTtl: 0s}", "less than a minute"),
         (
             "nodedb: {secretFile: /s, maxTtl: 8d}",
