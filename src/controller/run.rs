@@ -104,7 +104,7 @@ impl Operator {
             minting: self.minting,
             metrics: self.metrics,
             config: self.config.clone(),
-            keys_in_order: self.keys_in_order,
+            keys_in_order: self.keys_in_order.clone(),
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();
@@ -136,7 +136,7 @@ impl Operator {
             });
         }
         let watches = pin!(future::join_all(watches));
-        let waker = pin!(waker.run(changes, health));
+        let waker = pin!(waker.run(changes, health, self.keys_in_order));
         if let Either::Right((_, watches)) = future::select(watches, waker).await {
             // The store has gone first: nothing wakes any more, what runs is finished.
             watches.await;

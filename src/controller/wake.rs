@@ -1,8 +1,9 @@
-//! Who wakes the controller: the store's feed of changes, and taking leadership.
+//! Who wakes the controller: the store's feed of changes, taking leadership, and keys that vanish or come back.
 //!
 //! The feed is a hint. When it overflows, and whenever this replica starts to lead, every resource
 //! is looked at again.
 
+use std::future;
 use std::sync::Arc;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -53,6 +54,7 @@ impl Waker {
         self,
         mut changes: broadcast::Receiver<Arc<Change>>,
         mut health: watch::Receiver<Health>,
+        mut keys_in_order: watch::Receiver<bool>,
     ) {
         let mut led = health.borrow_and_update().is_leader;
         loop {
@@ -87,6 +89,7 @@ impl Waker {
                     }
                     led = leads;
                 }
+                () = next(&mut keys_in_order) => self.wake_all(),
             }
         }
     }
@@ -112,8 +115,17 @@ impl Waker {
     }
 }
 
+/// The next change; never, once nobody is left to make one.
+async fn next(of: &mut watch::Receiver<bool>) {
+    if of.changed().await.is_err() {
+        future::pending().await
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
+
     use super::*;
     use crate::lifecycle::outcome::Cause;
     use crate::lifecycle::{Phase, Transition};
@@ -137,6 +149,11 @@ mod tests {
             }],
             house: None,
         })
+    }
+
+    /// Of which nobody ever says that they changed.
+    fn unwatched_keys() -> watch::Receiver<bool> {
+        watch::Sender::new(true).subscribe()
     }
 
     /// What a watch of this namespace was woken by, once everybody has gone.
@@ -164,7 +181,7 @@ mod tests {
         let (_health, health) = watch::channel(Health::default());
         feed.send(change("edge")).unwrap();
         drop(feed);
-        waker.run(changes, health).await;
+        waker.run(changes, health, unwatched_keys()).await;
         assert_eq!(woken(edge), (vec!["edge/n1".to_owned()], 0));
         assert_eq!(woken(db), (vec![], 0));
         assert_eq!(woken(all), (vec!["edge/n1".to_owned()], 0));
@@ -188,7 +205,7 @@ mod tests {
         }))
         .unwrap();
         drop(feed);
-        waker.run(changes, health).await;
+        waker.run(changes, health, unwatched_keys()).await;
         assert_eq!(woken(all), (vec!["edge/n1".to_owned()], 0));
     }
 
@@ -206,7 +223,7 @@ mod tests {
         }))
         .unwrap();
         drop(feed);
-        waker.run(changes, health).await;
+        waker.run(changes, health, unwatched_keys()).await;
         assert_eq!(woken(edge), (vec![], 1));
     }
 
@@ -220,7 +237,22 @@ mod tests {
             feed.send(change("other")).unwrap();
         }
         drop(feed);
-        waker.run(changes, health).await;
+        waker.run(changes, health, unwatched_keys()).await;
         assert_eq!(woken(edge), (vec![], 1));
+    }
+
+    #[tokio::test]
+    async fn keys_that_vanish_or_come_back_wake_everybody() {
+        let mut waker = Waker::default();
+        let mut edge = waker.add(Some("edge".to_owned()));
+        let (_feed, changes) = broadcast::channel(1);
+        let (_health, health) = watch::channel(Health::default());
+        let (keys, keys_in_order) = watch::channel(true);
+        let running = tokio::spawn(waker.run(changes, health, keys_in_order));
+        for in_order in [false, true] {
+            keys.send(in_order).unwrap();
+            assert!(edge.all.next().await.is_some());
+        }
+        running.abort();
     }
 }
