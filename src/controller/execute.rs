@@ -6,39 +6,35 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::api::{EventReason, JoinToken, JoinTokenStatus};
+use crate::api::{JoinToken, JoinTokenStatus};
 use crate::lifecycle::command::{Abort, Revoke};
 use crate::lifecycle::outcome::{AbortOutcome, RevokeOutcome};
 use crate::store::{TokenStore, submit};
 
-use super::effect::{Effect, Effected, Effects, Notice};
+use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
+use super::publish::Publisher;
 use super::seen::Seen;
 use super::view::FINALIZER;
 
 /// The name under which our fields are managed and our events reported.
-const MANAGER: &str = "jointoken";
+pub(super) const MANAGER: &str = "jointoken";
 
 /// The effects on a real API server and a real store.
 pub struct RealEffects {
     client: Client,
     store: Arc<dyn TokenStore>,
-    recorder: Recorder,
+    publisher: Publisher,
 }
 
 impl RealEffects {
     /// `instance` signs the events.
     pub fn new(client: Client, store: Arc<dyn TokenStore>, instance: Option<String>) -> Self {
-        let reporter = Reporter {
-            controller: MANAGER.to_owned(),
-            instance,
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            publisher: Publisher::new(client.clone(), instance),
             client,
             store,
         }
@@ -121,29 +117,6 @@ impl RealEffects {
         }
     }
 
-    /// An event that cannot be published is said and let go: what it tells is in the status too.
-    async fn publish(&self, resource: &JoinToken, notice: &Notice) -> Effected {
-        let event = Event {
-            type_: if notice.reason.is_warning() {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: notice.reason.as_str().to_owned(),
-            note: Some(notice.note.chars().take(MAX_NOTE).collect()),
-            action: action(notice.reason).to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self
-            .recorder
-            .publish(&event, &resource.object_ref(&()))
-            .await
-        {
-            tracing::warn!(%error, reason = notice.reason.as_str(), "an event could not be published");
-        }
-        Effected::Done
-    }
-
     async fn perform_effect(
         &self,
         resource: &JoinToken,
@@ -208,7 +181,10 @@ impl RealEffects {
                     source,
                 }),
             Effect::WriteStatus(status) => self.write_status(resource, status).await,
-            Effect::Publish(notice) => Ok(self.publish(resource, notice).await),
+            Effect::Publish(notice) => {
+                self.publisher.publish(resource, notice).await;
+                Ok(Effected::Done)
+            }
         }
     }
 }
@@ -220,25 +196,6 @@ impl Effects for RealEffects {
         effect: &'a Effect,
     ) -> BoxFuture<'a, Result<Effected, Error>> {
         self.perform_effect(resource, effect).boxed()
-    }
-}
-
-/// The longest note that an event may have, in characters; the limit is 1 kB.
-const MAX_NOTE: usize = 1_000;
-
-/// What the operator did, as events name it.
-const fn action(reason: EventReason) -> &'static str {
-    match reason {
-        EventReason::Issued | EventReason::Reissued => "Issue",
-        EventReason::Claimed => "Claim",
-        EventReason::ClaimReverted => "RevertClaim",
-        EventReason::Admitted | EventReason::Contested => "Admit",
-        EventReason::Expired => "Expire",
-        EventReason::Revoked => "Revoke",
-        EventReason::Aborted => "Abort",
-        EventReason::Adopted => "Adopt",
-        EventReason::SecretRestored => "RestoreSecret",
-        EventReason::Stalled => "Reconcile",
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod execute;
 mod frozen;
 mod plan;
+mod publish;
 mod reconcile;
 mod run;
 mod secret;

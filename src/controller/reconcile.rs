@@ -188,6 +188,7 @@ impl Reconciler {
             standing = self.standing(&resource, &namespace_uid);
             status_ahead = position(&resource) > (founded.epoch, reached);
         }
+        let former_token = self.former(&resource, &standing);
         let (by_spec, former) = secrets_to_look_at(&resource, &standing);
         let secret = match by_spec {
             true => self.secret(&resource, &resource.secret_name()).await?,
@@ -210,6 +211,7 @@ impl Reconciler {
             namespace_uid,
             resource,
             standing,
+            former: former_token,
             secret,
             former_secret,
             status_ahead,
@@ -231,6 +233,16 @@ impl Reconciler {
             resource.spec.revision,
             frozen::spec_hash(resource),
         )
+    }
+
+    /// What became of the token that the status tells of, if another one is in force.
+    fn former(&self, resource: &JoinToken, standing: &Standing) -> Option<InForce> {
+        let status = resource.status.as_ref()?;
+        let token_id: TokenId = status.token_id.as_deref()?.parse().ok()?;
+        let in_force = standing.in_force.as_ref()?;
+        let record = self.store.record(&token_id)?;
+        InForce::of_former(record, &issuance_of(resource))
+            .filter(|former| former.token_id != in_force.token_id)
     }
 
     async fn secret(&self, resource: &JoinToken, name: &str) -> Result<SecretSeen, Error> {
@@ -258,6 +270,7 @@ impl Reconciler {
                     view.resource.spec.revision,
                     |token_id| self.store.record(token_id),
                 );
+                view.former = self.former(&view.resource, &view.standing);
             }
             Effected::Ended(record) => {
                 let in_force = view.standing.in_force.take();

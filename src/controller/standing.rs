@@ -2,7 +2,7 @@
 
 use crate::lifecycle::outcome::{Refusal, RegisterOutcome};
 use crate::lifecycle::record::Origin;
-use crate::lifecycle::{IssuanceEntry, Phase, Reason, Record};
+use crate::lifecycle::{Issuance, IssuanceEntry, Phase, Reason, Record};
 use crate::token::TokenId;
 
 /// What is in force under a resource's name, and what its spec is to that.
@@ -69,6 +69,16 @@ impl InForce {
                 namespace_differs,
                 record: None,
             },
+        }
+    }
+
+    /// From the record of a token that a status names; `None` if it was issued for another resource.
+    pub fn of_former(record: Record, issuance: &Issuance) -> Option<Self> {
+        match &record.origin {
+            Origin::Resource { issuance: its, .. } if its == issuance => {
+                Some(Self::of_record(record, 0, 0))
+            }
+            _ => None,
         }
     }
 

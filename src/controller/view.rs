@@ -8,7 +8,7 @@ use crate::token::{Audience, TokenId};
 
 use super::config::{ControllerConfig, Minting};
 use super::secret::SecretSeen;
-use super::standing::Standing;
+use super::standing::{InForce, Standing};
 
 /// Keeps a deleted resource until the abort of its live token is committed.
 pub const FINALIZER: &str = "jointoken.io/abort-on-delete";
@@ -25,6 +25,8 @@ pub struct View<'a> {
     pub namespace_uid: String,
     pub resource: JoinToken,
     pub standing: Standing,
+    /// What became of the token that the status tells of, if another one of the resource is in force by now.
+    pub former: Option<InForce>,
     /// What stands under the name that the spec gives to the Secret.
     pub secret: SecretSeen,
     /// What stands under the name that the status gives, if that is another.

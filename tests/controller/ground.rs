@@ -357,6 +357,15 @@ impl Ground {
 
     /// The reasons of the events about a resource, in order; waits until there are so many.
     pub async fn event_reasons(&self, name: &str, count: usize) -> Vec<String> {
+        let events = self.events(name, count).await;
+        events
+            .into_iter()
+            .filter_map(|event| event.reason)
+            .collect()
+    }
+
+    /// The events about a resource, in order; waits until there are so many.
+    pub async fn events(&self, name: &str, count: usize) -> Vec<Event> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         for _ in 0..600 {
             let events = api.list(&ListParams::default()).await.unwrap();
@@ -368,10 +377,7 @@ impl Ground {
                 .collect();
             if events.len() >= count {
                 events.sort_by(|a, b| a.event_time.cmp(&b.event_time));
-                return events
-                    .into_iter()
-                    .filter_map(|event| event.reason)
-                    .collect();
+                return events;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

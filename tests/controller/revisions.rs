@@ -12,6 +12,7 @@ async fn raising_the_revision_issues_another_token() {
     let operator = ground.operator();
     ground.create("n1", json!({})).await;
     ground.wait_for_phase("n1", "Issued").await;
+    ground.event_reasons("n1", 1).await;
     let first = ground.record("n1");
     ground
         .patch(
@@ -31,6 +32,25 @@ async fn raising_the_revision_issues_another_token() {
     ground.wait_secret_gone("n1-join-token").await;
     let first = ground.store.record(&first.token_id).unwrap();
     assert_eq!(first.aborted, Some(Reason::Superseded));
+    // Each with its own text, however soon after the other.
+    let told = ground.events("n1", 3).await;
+    let told = told.iter().map(|event| {
+        let note = event.note.as_deref().unwrap_or_default();
+        let words: Vec<&str> = note.split(' ').take(6).collect();
+        format!(
+            "{}: {}",
+            event.reason.as_deref().unwrap_or_default(),
+            words.join(" ")
+        )
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "Issued: the token is in the Secret",
+            "Aborted: revision 1: a later token took",
+            "Issued: the token is in the Secret",
+        ]
+    );
 
     // Back to a lower one: accepted, ignored, said.
     ground.patch("n1", json!({"spec": {"revision": 1}})).await;

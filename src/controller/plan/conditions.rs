@@ -7,7 +7,8 @@ use crate::lifecycle::{Phase, Reason};
 
 use super::super::standing::{InForce, Relation};
 use super::super::view::View;
-use super::{Obstacle, messages, reissue_at_ms, status::time};
+use super::status::{is_news, time};
+use super::{Obstacle, messages, reissue_at_ms};
 
 /// How far the API server's clock and the store's may be apart: as far as tokens allow.
 const CLOCKS_DIFFER_MS: u64 = 5 * super::MINUTE_MS;
@@ -229,7 +230,9 @@ fn is_adopted(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> 
     if !matches!(view.standing.relation, Relation::Current { .. }) {
         return false;
     }
-    if old.token_id == new.token_id {
+    let in_force = view.standing.in_force.as_ref();
+    let is_news = in_force.is_some_and(|in_force| is_news(view, in_force, old));
+    if old.token_id == new.token_id || !is_news {
         return has(old, ConditionType::Adopted);
     }
     !view.created && (!view.has_finalizer() || is_younger(view))

@@ -1,13 +1,14 @@
 //! The events of a change of status: one for each transition that users watch for.
 
 use crate::api::{ConditionReason, ConditionType, EventReason, JoinTokenStatus, Phase};
-use crate::lifecycle::Reason;
+use crate::lifecycle::{Phase as LifecyclePhase, Reason};
 
 use super::super::effect::Notice;
-use super::super::standing::Relation;
+use super::super::standing::{InForce, Relation};
 use super::super::view::View;
 use super::conditions::{find, has};
 use super::messages;
+use super::status::is_news;
 
 /// What there is to tell when `old` becomes `new`.
 pub(super) fn notices(
@@ -23,14 +24,19 @@ pub(super) fn notices(
             note: note.to_owned(),
         });
     };
+    if let Some((reason, note)) = former_end(view, old) {
+        tell(reason, &note);
+    }
     let same_token = old.token_id == new.token_id;
-    let newly = |kind| find(new, kind).filter(|_| !same_token || !has(old, kind));
+    let in_force = view.standing.in_force.as_ref();
+    let is_news = in_force.is_none_or(|in_force| is_news(view, in_force, old));
+    let newly = |kind| find(new, kind).filter(|_| is_news && (!same_token || !has(old, kind)));
     let steps = match newly(ConditionType::Adopted) {
         Some(adopted) => {
             tell(EventReason::Adopted, &adopted.message);
             Vec::new()
         }
-        None => steps(view, old, new),
+        None => steps(view, old, new, is_news),
     };
     for reason in &steps {
         tell(*reason, &state(view, new));
@@ -56,8 +62,28 @@ pub(super) fn notices(
     notices
 }
 
+/// The end of the token that the status tells of, if it came with, or just before, another one's beginning.
+fn former_end(view: &View<'_>, old: &JoinTokenStatus) -> Option<(EventReason, String)> {
+    let former = view.former.as_ref()?;
+    if old.phase.is_some_and(Phase::is_terminal) || !is_news(view, former, old) {
+        return None;
+    }
+    let reason = match former.phase {
+        LifecyclePhase::Issued | LifecyclePhase::InFlight => return None,
+        LifecyclePhase::Consumed => EventReason::Admitted,
+        LifecyclePhase::Expired => EventReason::Expired,
+        LifecyclePhase::Aborted => ended(Some(former)),
+    };
+    Some((reason, messages::former_end(former)))
+}
+
 /// The steps of the token's life that led from `old` to `new`, as far as they can be told.
-fn steps(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> Vec<EventReason> {
+fn steps(
+    view: &View<'_>,
+    old: &JoinTokenStatus,
+    new: &JoinTokenStatus,
+    is_news: bool,
+) -> Vec<EventReason> {
     let same_token = old.token_id == new.token_id;
     let stranger = matches!(
         view.standing.relation,
@@ -76,11 +102,14 @@ fn steps(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> Vec<E
         if why(old) == Some(ConditionReason::SecretRefused.as_str()) && why(new).is_none() {
             return vec![issued];
         }
-        let newly_barred = is_barred(view) && message(old) != message(new);
+        let newly_barred = is_news && is_barred(view) && message(old) != message(new);
         return newly_barred
             .then_some(EventReason::Revoked)
             .into_iter()
             .collect();
+    }
+    if !is_news {
+        return Vec::new();
     }
     match new.phase {
         Some(Phase::Issued) if same_token && old.phase == Some(Phase::InFlight) => {
@@ -91,7 +120,7 @@ fn steps(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> Vec<E
         Some(Phase::InFlight) => vec![issued, EventReason::Claimed],
         Some(Phase::Consumed) => vec![EventReason::Admitted],
         Some(Phase::Expired) => vec![EventReason::Expired],
-        Some(Phase::Aborted) => vec![ended(view)],
+        Some(Phase::Aborted) => vec![ended(view.standing.in_force.as_ref())],
         Some(Phase::Pending) | None => Vec::new(),
     }
 }
@@ -104,8 +133,7 @@ fn state(view: &View<'_>, new: &JoinTokenStatus) -> String {
     }
 }
 
-fn ended(view: &View<'_>) -> EventReason {
-    let in_force = view.standing.in_force.as_ref();
+fn ended(in_force: Option<&InForce>) -> EventReason {
     match in_force.and_then(|in_force| in_force.aborted) {
         Some(Reason::Revoked) => EventReason::Revoked,
         _ => EventReason::Aborted,

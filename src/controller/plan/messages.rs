@@ -51,6 +51,17 @@ pub(super) fn state(view: &View<'_>, in_force: &InForce) -> String {
     }
 }
 
+/// How the token before the one in force ended.
+pub(super) fn former_end(former: &InForce) -> String {
+    let what = match former.phase {
+        Phase::Issued | Phase::InFlight => "the token may be used",
+        Phase::Consumed => "a machine was admitted",
+        Phase::Expired => "nobody used the token in time",
+        Phase::Aborted => aborted(former.aborted.unwrap_or(Reason::Operator)),
+    };
+    format!("revision {}: {what}{}", former.revision, ended(former))
+}
+
 fn consumed(in_force: &InForce) -> String {
     let admission = in_force
         .record

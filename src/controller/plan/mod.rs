@@ -233,7 +233,7 @@ fn tell(view: &View<'_>, obstacle: &Obstacle) -> Vec<Effect> {
     let new = status::desired(view, secret_name, Some(obstacle));
     let mut notices = events::notices(view, &old, &new, false);
     // A token without its Secret has not been handed over: that is told when it has.
-    notices.retain(|notice| notice.reason == EventReason::Stalled);
+    notices.retain(|notice| !matches!(notice.reason, EventReason::Issued | EventReason::Reissued));
     let status = (new != old).then(|| Effect::WriteStatus(Box::new(new)));
     let notices = notices.into_iter().map(Effect::Publish);
     status.into_iter().chain(notices).collect()

@@ -54,8 +54,7 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
     // The API server lets the pair only grow. Where the status has more than the record, and this is the leader's
     // look, it was edited or outlived the record it was made from: it stays as it is.
     let recorded = (view.store.epoch, in_force.changed_at_index);
-    let reported = (old.store_epoch.unwrap_or(0), old.store_index.unwrap_or(0));
-    let (epoch, index) = recorded.max(reported);
+    let (epoch, index) = recorded.max(reported_at(old));
     (status.store_epoch, status.store_index) = (Some(epoch), Some(index));
     if in_force.phase == Phase::Consumed {
         status.consumed_at = in_force.ended_at_ms.and_then(time);
@@ -68,6 +67,18 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
         }
     }
     status
+}
+
+/// Where in the store's log the status was, or claims to have been, when it was written.
+fn reported_at(old: &JoinTokenStatus) -> (u64, u64) {
+    (old.store_epoch.unwrap_or(0), old.store_index.unwrap_or(0))
+}
+
+/// The store has changed this since the old status was written. What else the status says is no measure of what was
+/// told already: it can be edited, while the API server lets this pair only grow.
+pub(super) fn is_news(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> bool {
+    // Known to be wrong.
+    view.status_ahead || (view.store.epoch, in_force.changed_at_index) > reported_at(old)
 }
 
 fn of_record(status: &mut JoinTokenStatus, record: &Record) {

@@ -5,6 +5,7 @@ mod adoption;
 mod any;
 mod end;
 mod issue;
+mod notices;
 mod rows;
 mod secrets;
 
@@ -39,6 +40,7 @@ struct Scene {
     resource: JoinToken,
     entry: Option<IssuanceEntry>,
     record: Option<Record>,
+    former: Option<InForce>,
     secret: SecretSeen,
     former_secret: SecretSeen,
     epoch: u64,
@@ -74,6 +76,7 @@ impl Scene {
             resource: serde_json::from_value(resource).unwrap(),
             entry: None,
             record: None,
+            former: None,
             secret: SecretSeen::Absent,
             former_secret: SecretSeen::NotLookedAt,
             epoch: 1,
@@ -226,6 +229,7 @@ impl Scene {
             namespace_uid: NAMESPACE_UID.to_owned(),
             resource: self.resource.clone(),
             standing: self.standing(),
+            former: self.former.clone(),
             secret: self.secret.clone(),
             former_secret: self.former_secret.clone(),
             status_ahead: self.status_ahead,
