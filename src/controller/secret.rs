@@ -17,6 +17,8 @@ use super::config::Minting;
 const TYPE: &str = "jointoken.io/join-token";
 /// Names the token that is in the Secret, for those who may not read it.
 const TOKEN_ID: &str = "jointoken.io/token-id";
+/// The longest name that a resource can have.
+const MAX_NAME: usize = 253;
 /// Marks what the operator made; nothing is taken over from the resource's own labels, which may
 /// tell other controllers to copy or to delete what carries them.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "jointoken");
@@ -119,6 +121,10 @@ pub enum SecretSeen {
     },
     /// The operator made it, it is being deleted, and something holds it.
     Held,
+    /// The operator made it for another resource, of this name.
+    Others {
+        owner: String,
+    },
     /// Somebody else's: never touched.
     Foreign,
 }
@@ -155,13 +161,22 @@ impl SecretSeen {
         let uid = secret.uid().unwrap_or_default();
         let api_version = JoinToken::api_version(&());
         let group = api_version.split('/').next().unwrap_or_default();
+        // There is at most one controller.
         let owner = secret.owner_references().iter().find(|owner| {
             owner.controller == Some(true)
                 && owner.api_version.split('/').next() == Some(group)
                 && owner.kind == JoinToken::kind(&())
-                && Some(&owner.name) == resource.meta().name.as_ref()
         });
         match owner {
+            Some(owner) if Some(&owner.name) != resource.meta().name.as_ref() => {
+                // Anybody who may write Secrets may write an owner; a name no resource can have is not repeated.
+                match owner.name.len() {
+                    0..=MAX_NAME => Self::Others {
+                        owner: owner.name.clone(),
+                    },
+                    _ => Self::Foreign,
+                }
+            }
             Some(_) if secret.meta().deletion_timestamp.is_some() => Self::Held,
             Some(owner) if Some(&owner.uid) == resource.meta().uid.as_ref() => Self::Ours {
                 uid,
@@ -189,6 +204,7 @@ impl fmt::Debug for SecretSeen {
             Self::Ours { uid, .. } => write!(f, "Ours({uid})"),
             Self::Former { uid } => write!(f, "Former({uid})"),
             Self::Held => f.write_str("Held"),
+            Self::Others { owner } => write!(f, "Others({owner})"),
             Self::Foreign => f.write_str("Foreign"),
         }
     }

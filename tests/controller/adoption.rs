@@ -101,7 +101,8 @@ async fn other_frozen_fields_under_a_used_revision_stall() {
     assert_eq!(condition(&stalled, "Succeeded").unwrap().0, "False");
     let (_, _, message) = condition(&stalled, "Stalled").unwrap();
     assert!(
-        message.contains("set them back") && message.contains("\"revision\":2"),
+        message.contains("delete this resource and apply it with what was registered")
+            && message.contains("\"revision\":2"),
         "{message}"
     );
     assert_eq!(ground.entry("n1").unwrap().phase, StorePhase::Consumed);

@@ -54,6 +54,30 @@ async fn somebody_elses_secret_is_never_touched() {
 }
 
 #[tokio::test]
+async fn a_secret_of_another_join_token_is_named_as_such() {
+    let ground = Ground::new("shared").await;
+    let operator = ground.operator();
+    let spec = json!({"secretName": "shared-join-token"});
+    ground.create("n1", spec.clone()).await;
+    ground.wait_for_phase("n1", "Issued").await;
+    ground.create("n2", spec).await;
+    let stalled = ground
+        .wait_for("n2", "Stalled", "True", "SecretConflict")
+        .await;
+    let (_, _, message) = condition(&stalled, "Stalled").unwrap();
+    assert!(message.contains("belongs to JoinToken n1"), "{message}");
+    ground
+        .patch(
+            "n2",
+            json!({"spec": {"revision": 2, "secretName": "n2-join-token"}}),
+        )
+        .await;
+    ground.wait_for_phase("n2", "Issued").await;
+    operator.stop().await;
+    ground.remove().await;
+}
+
+#[tokio::test]
 async fn the_secret_of_a_live_token_is_restored_as_it_was_and_a_dead_ones_never() {
     let ground = Ground::new("restore").await;
     let operator = ground.operator();

@@ -99,7 +99,7 @@ pub(super) fn adopted(view: &View<'_>, in_force: &InForce) -> String {
         Phase::Expired | Phase::Aborted => format!(
             "the token of revision {revision} ended unused{} before this resource was created: {}",
             ended(in_force),
-            new_token(view)
+            what_next(view)
         ),
     }
 }

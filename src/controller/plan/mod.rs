@@ -27,10 +27,10 @@ pub(super) use secrets::to_look_at as secrets_to_look_at;
 
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
-/// How often the Secret of a live token is looked at: there is no watch on Secrets.
-const SECRET_CHECK_MS: u64 = 10 * MINUTE_MS;
-/// Over how much of that time the looks of many tokens are spread.
-const SPREAD_MS: u64 = MINUTE_MS;
+/// How often the Secret of a live token is looked at, at the least and at the most: there is no watch on Secrets.
+const SECRET_CHECKS_MS: (u64, u64) = (15 * SECOND_MS, 10 * MINUTE_MS);
+/// In each quarter of its time at least.
+const SECRET_CHECKS: u64 = 4;
 /// How often something is looked at that only a user's act elsewhere can mend.
 const OBSTACLE_CHECK_MS: u64 = MINUTE_MS;
 /// How soon a live token is looked at whose time is over by our clock and not by the store's.
@@ -282,15 +282,23 @@ fn next_look(view: &View<'_>, obstacle: Option<&Obstacle>) -> Option<u64> {
         obstacle.map(|_| OBSTACLE_CHECK_MS),
         due_at_ms(view).map(in_ms),
         reissue_at_ms(view).map(in_ms),
-        live.then(|| SECRET_CHECK_MS - spread(view)),
+        live.then(|| secret_check_ms(view)),
     ];
     looks.into_iter().flatten().min()
 }
 
-/// Some part of the spread, the same for a resource each time.
-fn spread(view: &View<'_>) -> u64 {
+/// In time for a token that lives for a minute only; up to a tenth sooner, the same for a resource each time, so that
+/// the looks at many are spread.
+fn secret_check_ms(view: &View<'_>) -> u64 {
+    let in_force = view.standing.in_force.as_ref();
+    let record = in_force.and_then(|in_force| in_force.record.as_ref());
+    let (least, most) = SECRET_CHECKS_MS;
+    let check_ms = record.map_or(most, |record| {
+        let ttl_ms = record.expires_at_ms.saturating_sub(record.issued_at_ms);
+        (ttl_ms / SECRET_CHECKS).clamp(least, most)
+    });
     let uid = view.resource.metadata.uid.as_deref().unwrap_or_default();
-    crc32fast::hash(uid.as_bytes()) as u64 % SPREAD_MS
+    check_ms - u64::from(crc32fast::hash(uid.as_bytes())) % (check_ms / 10)
 }
 
 fn propose(effect: Effect) -> Plan {

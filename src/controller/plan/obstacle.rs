@@ -22,6 +22,8 @@ pub(in crate::controller) enum Obstacle {
     SecretName,
     /// A Secret of that name is somebody else's.
     SecretConflict,
+    /// The Secret of that name is that of another resource, of this name.
+    SecretOfAnother(String),
     /// The Secret is being deleted, and something holds it.
     SecretHeld,
     /// The API server did not let the Secret be made; its word for why.
@@ -70,7 +72,8 @@ impl Obstacle {
         if !is_secret_name(&view.resource.secret_name()) {
             return Some(Self::SecretName);
         }
-        match view.secret {
+        match &view.secret {
+            SecretSeen::Others { owner } => return Some(Self::SecretOfAnother(owner.clone())),
             SecretSeen::Foreign => return Some(Self::SecretConflict),
             SecretSeen::Held => return Some(Self::SecretHeld),
             _ => {}
@@ -85,7 +88,9 @@ impl Obstacle {
         match self {
             Self::SpecDiffers => ConditionReason::SpecDiffers,
             Self::StatusAhead => ConditionReason::StatusAhead,
-            Self::SecretConflict | Self::SecretHeld => ConditionReason::SecretConflict,
+            Self::SecretConflict | Self::SecretOfAnother(_) | Self::SecretHeld => {
+                ConditionReason::SecretConflict
+            }
             Self::SecretRefused(_) => ConditionReason::SecretRefused,
             Self::NameNotAllowed(_) => ConditionReason::NameNotAllowed,
             Self::KeyMissing => ConditionReason::KeyUnavailable,
@@ -107,16 +112,18 @@ impl Obstacle {
         let spec = &view.resource.spec;
         match self {
             Self::SpecDiffers => {
-                let since = view
-                    .standing
-                    .in_force
-                    .as_ref()
+                let in_force = view.standing.in_force.as_ref();
+                let since = in_force
                     .and_then(|in_force| in_force.record.as_ref())
                     .map(|record| format!(" at {}", when_seconds(record.issued_at_ms)))
                     .unwrap_or_default();
+                let ends = match in_force.is_some_and(InForce::is_live) {
+                    true => ", which ends its token,",
+                    false => "",
+                };
                 format!(
                     "revision {} was registered{since} with another nodeName, ttlSeconds, admission or \
-                     secretName: set them back, or have a new token: {}",
+                     secretName: delete this resource{ends} and apply it with what was registered, or {}",
                     spec.revision,
                     new_token(view),
                 )
@@ -124,6 +131,11 @@ impl Obstacle {
             Self::SecretConflict => format!(
                 "a Secret named {name} exists that the operator did not make, and it is not touched: delete \
                  it, or raise spec.revision and set another spec.secretName",
+                name = view.resource.secret_name(),
+            ),
+            Self::SecretOfAnother(owner) => format!(
+                "the Secret {name} belongs to JoinToken {owner}: set another spec.secretName, for which spec.revision \
+                 has to be raised",
                 name = view.resource.secret_name(),
             ),
             Self::StatusAhead => status_ahead(view),

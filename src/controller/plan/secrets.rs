@@ -136,9 +136,11 @@ fn delete(secret: &SecretSeen, name: &str) -> Option<Effect> {
             name: name.to_owned(),
             uid: uid.clone(),
         }),
-        SecretSeen::NotLookedAt | SecretSeen::Absent | SecretSeen::Foreign | SecretSeen::Held => {
-            None
-        }
+        SecretSeen::NotLookedAt
+        | SecretSeen::Absent
+        | SecretSeen::Others { .. }
+        | SecretSeen::Foreign
+        | SecretSeen::Held => None,
     }
 }
 

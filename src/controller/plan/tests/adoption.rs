@@ -91,6 +91,12 @@ fn an_ended_token_is_issued_again_only_if_asked() {
     let mut scene = Scene::issued(json!({"reissuePolicy": "WhenUnused"}));
     scene.aborted(Reason::Deleted, 11);
     let mut scene = anew(scene);
+    let waiting = scene.plan();
+    assert_eq!(
+        message(&waiting, "Adopted"),
+        "the token of revision 1 ended unused at 2027-01-15T08:00:00Z before this resource was created: it will be \
+         issued again at 2027-01-15T08:10:00Z"
+    );
     scene.now_ms += 10 * MINUTE_MS;
     assert_eq!(
         scene.play_until_proposal(),
@@ -114,9 +120,18 @@ fn other_frozen_fields_stall() {
             "rest 60 s"
         ]
     );
+    // Setting them back is not offered: the API server compares with what this resource was created with.
+    assert_eq!(
+        message(&plan, "Stalled"),
+        "revision 1 was registered at 2027-01-15T08:00:00Z with another nodeName, ttlSeconds, admission or secretName: \
+         delete this resource and apply it with what was registered, or set spec.revision to 2 for a new token \
+         (kubectl -n edge patch jointoken n1 --type=merge -p '{\"spec\":{\"revision\":2}}')"
+    );
+    let mut live = anew(Scene::issued(json!({})));
+    live.resource.spec.ttl_seconds = 61;
     assert!(
-        message(&plan, "Stalled")
-            .contains("set them back, or have a new token: set spec.revision to 2")
+        message(&live.plan(), "Stalled")
+            .contains("delete this resource, which ends its token, and")
     );
 }
 

@@ -30,6 +30,9 @@ fn secret(kind: u8) -> SecretSeen {
         0 => SecretSeen::Absent,
         1 => SecretSeen::Former { uid },
         2 => SecretSeen::Held,
+        3 => SecretSeen::Others {
+            owner: "n2".to_owned(),
+        },
         _ => SecretSeen::Foreign,
     }
 }
@@ -98,7 +101,7 @@ prop_compose! {
         ],
         (is_forgotten, spec_differs, is_former_namespace) in any::<(bool, bool, bool)>(),
         revision_in_force in 1..3u64,
-        (secret, former_secret) in (0..4u8, 0..4u8),
+        (secret, former_secret) in (0..5u8, 0..5u8),
         status in any_status(),
         (status_ahead, keys_in_order, has_finalizer, is_deleted) in any::<(bool, bool, bool, bool)>(),
         minutes_later in 0..90u64,

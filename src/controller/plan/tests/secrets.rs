@@ -95,6 +95,48 @@ fn somebody_elses_secret_stops_an_issue_before_it_is_registered() {
     );
 }
 
+/// Deleting it would take another machine's token away.
+#[test]
+fn a_name_that_is_taken_by_another_join_token_is_said() {
+    let mut scene = Scene::new(json!({}));
+    let plan = Scene::issued(json!({})).plan();
+    let Effect::CreateSecret { name, content } = &plan.effects[0] else {
+        panic!("the Secret comes first");
+    };
+    let mut other = scene.resource.clone();
+    other.metadata.name = Some("n2".to_owned());
+    let mut secret = content.secret(&other, name).unwrap();
+    scene.secret = SecretSeen::of(Some(&secret), &scene.resource);
+    assert_eq!(
+        message(&scene.plan(), "Stalled"),
+        "the Secret n1-join-token belongs to JoinToken n2: set another spec.secretName, for which spec.revision has to \
+         be raised"
+    );
+    let conflict = "status Pending: Ready=False/SecretConflict, Succeeded=False/SecretConflict, \
+                    Usable=False/SecretConflict, Stalled=True/SecretConflict";
+    assert_eq!(scene.play(), [conflict, "event Stalled", "rest 60 s"]);
+    // Owners are not checked by the API server: what cannot be a name is not repeated.
+    secret.metadata.owner_references.as_mut().unwrap()[0].name = "n".repeat(254);
+    let seen = SecretSeen::of(Some(&secret), &scene.resource);
+    assert_eq!(seen, SecretSeen::Foreign);
+}
+
+/// A minute's token would be over before the ten minutes of others.
+#[test]
+fn the_secret_of_a_short_lived_token_is_looked_at_in_time() {
+    let mut rests = Vec::new();
+    for ttl_ms in [60_000, 10 * MINUTE_MS, 60 * MINUTE_MS] {
+        let mut scene = Scene::issued(json!({}));
+        let record = scene.record();
+        record.expires_at_ms = record.issued_at_ms + ttl_ms;
+        scene.add_finalizer();
+        scene.play();
+        rests.push(scene.play());
+    }
+    // A quarter of it less a part that differs between resources.
+    assert_eq!(rests, [["rest 14 s"], ["rest 140 s"], ["rest 560 s"]]);
+}
+
 #[test]
 fn a_kept_secret_stays_and_is_not_restored() {
     let mut scene = Scene::settled(json!({"secretRetention": "Keep"}));
