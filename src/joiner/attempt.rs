@@ -19,7 +19,7 @@ use crate::bootstrap::wire::{
     SecretText,
 };
 use crate::clock::Clock;
-use crate::pki::{TrustDomain, certificate_pem, spki_sha256_of_cert};
+use crate::pki::{TrustDomain, certificate_pem, is_signed_by, spki_sha256_of_cert};
 use crate::token::{JoinerId, is_node_name};
 
 use super::connection::{Answer, Connection, unreachable};
@@ -97,6 +97,9 @@ fn checked(
         return Err("the certificate is of another key");
     }
     let cas = certificates(&answer.ca).ok_or("no CA")?;
+    if !is_signed_by(&chain, &cas) {
+        return Err("the certificate is not of the CA that came with it");
+    }
     if !is_node_name(&answer.node_name) {
         return Err("its node name is none");
     }
@@ -234,7 +237,9 @@ mod tests {
 
     use super::*;
     use crate::joiner::JoinFailure;
-    use crate::pki::{Authority, CaRole, JoinerKey};
+    use crate::pki::{
+        Authority, CaRole, JoinerCsr, JoinerKey, MemberIdentity, NodeName, issue_member,
+    };
 
     fn refusal_of(status: u16, retry_after: Option<&str>, body: &'static str) -> JoinError {
         let mut headers = HeaderMap::new();
@@ -294,9 +299,13 @@ mod tests {
         let domain = TrustDomain::parse("prod.example.com").unwrap();
         let ca = Authority::generate(CaRole::Members, &domain, NOW).unwrap();
         let key = JoinerKey::generate().unwrap();
-        let leaf = key.self_signed_cert_der(NOW).unwrap();
+        let token_id = "00".repeat(16);
+        let node = NodeName::parse("db-1").unwrap();
+        let identity = MemberIdentity::resource(&domain, "db", &node, &token_id, false).unwrap();
+        let csr = JoinerCsr::parse(key.csr_pem().unwrap().as_bytes()).unwrap();
+        let leaf = issue_member(&ca, &identity, &csr, NOW, 3_600_000).unwrap();
         let answer = JoinResponse {
-            token_id: "00".repeat(16),
+            token_id,
             node_name: "db-1".to_owned(),
             certificate: certificate_pem(&leaf),
             ca: ca.cert_pem(),
@@ -345,6 +354,10 @@ mod tests {
             "the certificate is of another key"
         );
         assert_eq!(of(&|a| a.ca = junk.to_owned()), "no CA");
+        assert_eq!(
+            of(&|a| a.ca.clone_from(&other.ca)),
+            "the certificate is not of the CA that came with it"
+        );
         for name in ["", "a\u{1b}[31m", "A", "a.b", "\u{202e}db"] {
             assert_eq!(
                 of(&|a| a.node_name = name.to_owned()),

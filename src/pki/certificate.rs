@@ -26,6 +26,25 @@ pub fn not_after_ms_of_cert(der: &[u8]) -> Result<u64, PkiError> {
     Ok(validity_ms(&parse(der)?)?.1)
 }
 
+/// Whether each certificate of `chain` (DER, the leaf first) was signed by the next one, and the last by one of `cas`. Dates and
+/// usages are not looked at.
+pub fn is_signed_by(chain: &[impl AsRef<[u8]>], cas: &[impl AsRef<[u8]>]) -> bool {
+    let signed_by = |certificate: &[u8], issuer: &[u8]| match (parse(certificate), parse(issuer)) {
+        (Ok(certificate), Ok(issuer)) => certificate
+            .verify_signature(Some(issuer.public_key()))
+            .is_ok(),
+        _ => false,
+    };
+    let links = chain
+        .windows(2)
+        .all(|pair| signed_by(pair[0].as_ref(), pair[1].as_ref()));
+    links
+        && chain.last().is_some_and(|last| {
+            let mut cas = cas.iter();
+            cas.any(|ca| signed_by(last.as_ref(), ca.as_ref()))
+        })
+}
+
 /// One certificate in PEM (RFC 7468) from its DER.
 pub fn certificate_pem(der: &[u8]) -> String {
     super::secret_key::pem_block("CERTIFICATE", der).to_string()

@@ -27,7 +27,9 @@ mod secret_key;
 pub mod verify;
 
 pub use authority::{AUTHORITY_LIFETIME_MS, Authority, CaRole};
-pub use certificate::{BACKDATE_MS, certificate_pem, not_after_ms_of_cert, spki_sha256_of_cert};
+pub use certificate::{
+    BACKDATE_MS, certificate_pem, is_signed_by, not_after_ms_of_cert, spki_sha256_of_cert,
+};
 pub use csr::{JoinerCsr, MAX_CSR_BYTES};
 pub use door::{DoorIdentity, door_uri};
 pub use error::{CsrError, KeyError, NameError, PkiError};
