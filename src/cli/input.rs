@@ -68,7 +68,9 @@ pub fn read_token(path: &Path) -> Result<Presented, Failure> {
 
 fn parse_token(content: &[u8]) -> Result<Presented, Failure> {
     if content.trim_ascii().is_empty() {
-        return Err(Failure::usage("there is nothing where the token should be"));
+        return Err(Failure::usage(
+            "there is no token: what should hold it is empty",
+        ));
     }
     // What is no text is no token: the parser refuses the characters that stand in.
     let text = Zeroizing::new(String::from_utf8_lossy(content).into_owned());

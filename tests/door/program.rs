@@ -155,7 +155,7 @@ async fn wrong_input_ends_it_before_anything_is_made_or_asked() {
     let out = folder.path().join("machine");
     let cut = &secret[..secret.len() - 5];
     for (arguments, stdin, code, says) in [
-        (vec![], "", 3, "there is no token"),
+        (vec![], "", 2, "there is no token"),
         (vec![], "jt2_abcdef", 3, "jt2"),
         (vec![], cut, 3, ""),
         (vec!["--token-file", "/no/such/file"], "", 2, "cannot read"),
