@@ -62,7 +62,6 @@ fn inspect_says_what_is_wrong_with_a_string() {
     );
     let folder = fixture.folder.path();
     for (text, says) in [
-        ("", "empty"),
         (&token[..80], "cut short"),
         (&swapped, "typo"),
         (&token.replacen("jt1_", "jt2_", 1), "version jt2"),
@@ -79,6 +78,7 @@ fn inspect_says_what_is_wrong_with_a_string() {
         assert!(!ran.stderr.contains(&token[4..20]), "{ran:?}");
         assert_eq!(ran.stderr.lines().count(), 1);
     }
+    run(folder, &["inspect"], "\n", &[]).fails(2, "empty");
     fs::write(fixture.path("binary"), [0xff; 96]).unwrap();
     fixture
         .run(&["inspect", "--token-file", "binary"])
