@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use render::{chart, chart_refuses, find, folder, kustomization, of_kind};
+use render::{chart, chart_of_text, chart_refuses, find, folder, kustomization, of_kind};
 
 /// The least that a user has to say.
 const DOMAIN: &str = "trustDomain=example.internal";
@@ -67,10 +67,74 @@ fn the_chart_refuses_wrong_values_by_name() {
             "at '/persistence/size'",
         ),
         (vec![DOMAIN, "extraArgs={operator}"], "at '/extraArgs/0'"),
+        // What the operator itself would refuse, or the API server.
+        (
+            vec!["trustDomain=a123456789b123456789c123456789d123456789e123456789f123456789g123"],
+            "at '/trustDomain'",
+        ),
+        (
+            vec![DOMAIN, "advertiseUrls={https://a:99999}"],
+            "at '/advertiseUrls/0'",
+        ),
+        (
+            vec![DOMAIN, "advertiseUrls={https://user@h}"],
+            "at '/advertiseUrls/0'",
+        ),
+        (
+            vec![DOMAIN, "advertiseUrls={https://h/}"],
+            "at '/advertiseUrls/0'",
+        ),
+        (
+            vec![DOMAIN, "persistence.size=0Gi"],
+            "at '/persistence/size'",
+        ),
+        (
+            vec![DOMAIN, "serviceAccount.name=Mine"],
+            "at '/serviceAccount/name'",
+        ),
+        (vec![DOMAIN, "image=null"], "missing property 'image'"),
+        (vec![DOMAIN, "service=null"], "missing property 'service'"),
+        (
+            vec![DOMAIN, "persistence=null"],
+            "missing property 'persistence'",
+        ),
+        (vec![DOMAIN, "rbac=null"], "missing property 'rbac'"),
+        (vec![DOMAIN, "service.port=null"], "missing property 'port'"),
     ] {
         let error = chart_refuses(&values);
         assert!(error.contains(complaint), "{values:?}: {error}");
     }
+}
+
+/// YAML takes 123 for a number where it is not quoted, and the API server wants text.
+#[test]
+fn names_that_look_like_numbers_are_text() {
+    let objects = chart_of_text(
+        "1.2",
+        "123",
+        &[
+            DOMAIN,
+            "persistence.storageClassName=123",
+            "priorityClassName=true",
+            "serviceAccount.name=123",
+        ],
+    );
+    // And a release's name may have dots, which a Service's may not.
+    let set = find(&objects, "StatefulSet", "1-2-jointoken");
+    let claim = &set["spec"]["volumeClaimTemplates"][0];
+    assert_eq!(claim["spec"]["storageClassName"], "123");
+    let pod = &set["spec"]["template"];
+    assert_eq!(pod["spec"]["priorityClassName"], "true");
+    assert_eq!(pod["spec"]["serviceAccountName"], "123");
+    assert_eq!(
+        pod["metadata"]["labels"]["app.kubernetes.io/instance"],
+        "1.2"
+    );
+    assert_eq!(set["metadata"]["namespace"], "123");
+    find(&objects, "ServiceAccount", "123");
+    let binding = find(&objects, "ClusterRoleBinding", "1-2-jointoken");
+    assert_eq!(binding["subjects"][0]["name"], "123");
+    assert_eq!(binding["subjects"][0]["namespace"], "123");
 }
 
 #[test]

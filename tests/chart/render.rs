@@ -23,7 +23,18 @@ pub fn folder(name: &str) -> String {
 
 /// The objects of the chart, its CRD included.
 pub fn chart(release: &str, namespace: &str, values: &[&str]) -> Vec<Value> {
-    let output = run(template(release, namespace, values), "");
+    objects(template(release, namespace, values))
+}
+
+/// The same, with every value taken as text.
+pub fn chart_of_text(release: &str, namespace: &str, values: &[&str]) -> Vec<Value> {
+    let mut command = template(release, namespace, &[]);
+    command.args(values.iter().flat_map(|value| ["--set-string", *value]));
+    objects(command)
+}
+
+fn objects(command: Command) -> Vec<Value> {
+    let output = run(command, "");
     assert!(output.status.success(), "{}", said(&output));
     documents(&String::from_utf8_lossy(&output.stdout))
 }

@@ -1,8 +1,8 @@
 {{- define "jointoken.fullname" -}}
 {{- if contains "jointoken" .Release.Name -}}
-{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{ .Release.Name | replace "." "-" | trunc 52 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-jointoken" .Release.Name | trunc 52 | trimSuffix "-" }}
+{{ printf "%s-jointoken" .Release.Name | replace "." "-" | trunc 52 | trimSuffix "-" }}
 {{- end -}}
 {{- end -}}
 
@@ -12,7 +12,7 @@
 
 {{- define "jointoken.selectorLabels" -}}
 app.kubernetes.io/name: jointoken
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "jointoken.labels" -}}
@@ -67,6 +67,6 @@ https://{{ include "jointoken.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Va
 
 {{- define "jointoken.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "jointoken.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "jointoken.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
