@@ -3,11 +3,11 @@
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 
 use super::exit::{Exit, Failure};
 use crate::controller::Seen;
-use crate::founding::{FormerEpochs, VaultError, whole};
+use crate::founding::{FormerEpoch, FormerEpochs, VaultError, whole};
 
 /// So many at a time.
 const PAGE: u32 = 500;
@@ -57,17 +57,24 @@ impl Statuses {
         Ok(())
     }
 
-    async fn read(&self) -> Result<u64, VaultError> {
-        let mut greatest = 0;
+    async fn read(&self) -> Result<FormerEpoch, VaultError> {
+        let mut greatest = FormerEpoch::default();
         for tokens in &self.tokens {
             let mut params = ListParams::default().limit(PAGE);
             loop {
                 let page = tokens.list(&params).await;
                 let page = page.map_err(|error| VaultError::new("the JoinTokens", error))?;
                 let tokens = page.items.iter().filter_map(Seen::read);
-                let statuses = tokens.filter_map(|token| token.status.as_ref());
-                let epochs = statuses.filter_map(|status| status.store_epoch);
-                greatest = epochs.fold(greatest, u64::max);
+                for token in tokens {
+                    let status = token.status.as_ref();
+                    let epoch = status.and_then(|status| status.store_epoch).unwrap_or(0);
+                    if epoch > greatest.epoch {
+                        let namespace = token.namespace().unwrap_or_default();
+                        let place =
+                            format!("the status of JoinToken {namespace}/{}", token.name_any());
+                        greatest = FormerEpoch { epoch, place };
+                    }
+                }
                 match page.metadata.continue_.filter(|more| !more.is_empty()) {
                     Some(more) => params = params.continue_token(&more),
                     None => break,
@@ -79,7 +86,7 @@ impl Statuses {
 }
 
 impl FormerEpochs for Statuses {
-    fn greatest(&self) -> BoxFuture<'_, Result<u64, VaultError>> {
+    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
         self.read().boxed()
     }
 }

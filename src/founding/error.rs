@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::item::ItemName;
 use super::material::ContentError;
-use super::vault::{Founding, VaultError};
+use super::vault::{FormerEpoch, Founding, VaultError};
 use crate::pki::PkiError;
 use crate::store::{OpenError, StoreError};
 use crate::token::{Fingerprint, KeyId, RandomError, StoreId};
@@ -70,9 +70,10 @@ pub enum FoundingError {
     },
     /// A status tells of an epoch that no store can come to by itself.
     #[error(
-        "a JoinToken's status says storeEpoch {0}, and no store can have a higher one: find out who wrote that, and delete the resource"
+        "{} says storeEpoch {}, and no store can have a higher one: find out who wrote that, and delete the resource",
+        .0.place, .0.epoch
     )]
-    NoEpochLeft(u64),
+    NoEpochLeft(FormerEpoch),
     /// While founding: there is an item of another store already.
     #[error(
         "{place} already holds the {item} of another store, {found}: found this store elsewhere, or remove it if that store is gone for good"

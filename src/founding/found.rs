@@ -10,7 +10,7 @@ use super::error::FoundingError;
 use super::identity::{Identity, Stage};
 use super::item::{Item, ItemName};
 use super::material::{MakeError, Material, Piece};
-use super::vault::{Creation, FormerEpochs, FoundingObject, Vault};
+use super::vault::{Creation, FormerEpoch, FormerEpochs, FoundingObject, Vault};
 use crate::clock::Clock;
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome};
@@ -139,9 +139,12 @@ impl Site<'_> {
         }
         let former = match self.former {
             Some(former) => former.greatest().await?,
-            None => 0,
+            None => FormerEpoch::default(),
         };
-        let epoch = former.checked_add(1).filter(|epoch| *epoch <= MAX_EPOCH);
+        let epoch = former
+            .epoch
+            .checked_add(1)
+            .filter(|epoch| *epoch <= MAX_EPOCH);
         let epoch = epoch.ok_or(FoundingError::NoEpochLeft(former))?;
         let drawn = Identity::draw(self.trust_domain.clone(), epoch)?;
         Ok(match self.data.create_identity(&drawn)? {

@@ -34,4 +34,6 @@ pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
-pub use vault::{Creation, FormerEpochs, Founding, FoundingObject, Vault, VaultError, whole};
+pub use vault::{
+    Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject, Vault, VaultError, whole,
+};

@@ -62,7 +62,15 @@ pub trait FoundingObject: Send + Sync {
 /// of the former one is known to be of it. In Kubernetes these are the statuses of JoinTokens.
 pub trait FormerEpochs: Send + Sync {
     /// The greatest epoch that anything tells of; 0 if nothing does.
-    fn greatest(&self) -> BoxFuture<'_, Result<u64, VaultError>>;
+    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>>;
+}
+
+/// An epoch that something tells of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FormerEpoch {
+    pub epoch: u64,
+    /// What tells of it, for messages: it may be wrong.
+    pub place: String,
 }
 
 /// A vault, or the founding object, could not be read or written. Whether something was created

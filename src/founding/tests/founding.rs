@@ -233,5 +233,6 @@ async fn a_store_is_founded_above_every_epoch_that_is_told_of() {
     *world.former.lock().unwrap() = i64::MAX as u64;
     let error = start(&world).await.err().unwrap();
     assert!(matches!(error, FoundingError::NoEpochLeft(_)), "{error}");
+    assert!(error.to_string().contains("JoinToken edge/n1"), "{error}");
     assert!(world.identity.lock().unwrap().is_none());
 }

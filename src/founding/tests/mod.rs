@@ -189,8 +189,11 @@ impl FoundingObject for Parts {
 }
 
 impl FormerEpochs for Parts {
-    fn greatest(&self) -> BoxFuture<'_, Result<u64, VaultError>> {
-        after_a_moment(Ok(*self.0.world.former.lock().unwrap()))
+    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
+        after_a_moment(Ok(FormerEpoch {
+            epoch: *self.0.world.former.lock().unwrap(),
+            place: "JoinToken edge/n1".to_owned(),
+        }))
     }
 }
 
