@@ -73,15 +73,24 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("hmac", &["token"]),
 ];
 
-/// The rooms that decide: nothing in them waits, tells the time, draws lots or logs.
+/// The rooms that decide: nothing in them waits, tells the time, reaches for the world or logs. Keys and names are drawn at
+/// random in `token` and `pki`, and nowhere else among them.
 const PURE: &[&str] = &["token", "lifecycle", "api", "pki"];
+const LOTS: &[&str] = &["rand", "getrandom"];
+const MAY_DRAW_LOTS: &[&str] = &["token", "pki"];
 const EFFECTS: &[&str] = &[
     "tokio",
     "tracing",
-    "SystemTime::now",
-    "Instant::now",
-    "std::net::TcpStream",
-    "std::fs",
+    "SystemTime",
+    "Instant",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "thread",
+    "fs",
+    "env",
+    "println",
+    "eprintln",
 ];
 
 #[test]
@@ -100,6 +109,22 @@ fn rooms_import_only_what_they_may() {
                     source.room
                 ));
             }
+        }
+    }
+    assert_none(&broken);
+}
+
+/// Whoever climbs out of a room by `super` does not say where to.
+#[test]
+fn nobody_leaves_a_room_by_super() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let climbs = source.longest_climb();
+        if climbs > source.depth {
+            broken.push(format!(
+                "{}: `super::` {climbs} times leads out of the room; write crate::<room>",
+                source.path.display()
+            ));
         }
     }
     assert_none(&broken);
@@ -126,7 +151,10 @@ fn libraries_stay_in_their_rooms() {
 fn pure_rooms_have_no_effects() {
     let mut broken = Vec::new();
     for source in sources().filter(|source| PURE.contains(&source.room.as_str())) {
-        for effect in EFFECTS {
+        let lots = LOTS
+            .iter()
+            .filter(|_| !MAY_DRAW_LOTS.contains(&source.room.as_str()));
+        for effect in EFFECTS.iter().chain(lots) {
             if source.names(effect) {
                 broken.push(format!(
                     "{}: {} must not know {effect}",
@@ -164,11 +192,29 @@ fn a_room_in_the_list_is_a_folder_with_a_door_that_says_what_it_is_for() {
 struct Source {
     room: String,
     path: PathBuf,
+    /// How many modules lie between this one and the room: 0 of the room's own `mod.rs`.
+    depth: usize,
     /// The code up to its tests, without comments.
     code: String,
 }
 
 impl Source {
+    /// Of all `super::super::…`, the longest.
+    fn longest_climb(&self) -> usize {
+        let mut rest = self.code.as_str();
+        let mut longest = 0;
+        while let Some(at) = rest.find("super::") {
+            rest = &rest[at..];
+            let mut climbs = 0;
+            while let Some(further) = rest.strip_prefix("super::") {
+                rest = further;
+                climbs += 1;
+            }
+            longest = longest.max(climbs);
+        }
+        longest
+    }
+
     /// The rooms behind every `crate::…` and `crate::{…}`.
     fn imports(&self) -> BTreeSet<String> {
         let mut rooms = BTreeSet::new();
@@ -252,10 +298,25 @@ fn collect(folder: &Path, room: &str, found: &mut Vec<Source>) {
             collect(&path, room, found);
         } else if path.extension().is_some_and(|e| e == "rs") && !is_test(&path) {
             let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+            let (code, after) = match text.split_once("#[cfg(test)]\nmod tests {") {
+                Some((code, tests)) => (
+                    code,
+                    tests.split_once("\n}\n").map_or("", |(_, after)| after),
+                ),
+                None => (text.as_str(), ""),
+            };
+            assert!(
+                after.trim().is_empty(),
+                "{}: code after its tests is not looked at: put it before them",
+                path.display()
+            );
+            let path = path.strip_prefix(root()).unwrap().to_path_buf();
+            // src/<room>/mod.rs has three parts, src/<room>/a.rs as well, and src/<room>/a/b.rs four.
+            let is_mod = path.file_name().is_some_and(|name| name == "mod.rs");
             found.push(Source {
                 room: room.to_string(),
-                path: path.strip_prefix(root()).unwrap().to_path_buf(),
+                depth: path.components().count() - 2 - usize::from(is_mod),
+                path,
                 code: without_texts(&without_comments(code)),
             });
         }
@@ -308,6 +369,7 @@ fn the_reader_of_imports_reads_them() {
     let source = Source {
         room: "x".into(),
         path: PathBuf::new(),
+        depth: 1,
         code: without_texts(
             "use crate::{a::{b, c}, d, e::F};\nlet x = crate::g::h();\nuse kube::Api; \"openraft \\\" clap\"; clap::x",
         ),
@@ -317,4 +379,9 @@ fn the_reader_of_imports_reads_them() {
     assert!(source.names("kube"));
     assert!(!source.names("openraft"));
     assert!(source.names("clap"));
+    let climbing = Source {
+        code: "use super::a; use super::super::b; super::c()".into(),
+        ..source
+    };
+    assert_eq!(climbing.longest_climb(), 2);
 }

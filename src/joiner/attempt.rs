@@ -39,14 +39,18 @@ pub(super) async fn meet(
 ) -> Result<Connection, JoinError> {
     let mut connection = Connection::open(door, tls).await?;
     let answer = connection.request(Method::GET, CA_PATH, Vec::new()).await?;
-    if let Some(theirs_ms) = date_ms(&answer.headers) {
-        let apart_ms = theirs_ms.abs_diff(clock.now_ms());
-        if apart_ms > MAX_APART_MS {
-            return Err(JoinError::Clock {
-                door: door.clone(),
-                apart_ms,
-            });
-        }
+    let Some(theirs_ms) = date_ms(&answer.headers) else {
+        return Err(JoinError::BadAnswer {
+            door: door.clone(),
+            what: "it does not tell the time, so the token was not sent",
+        });
+    };
+    let apart_ms = theirs_ms.abs_diff(clock.now_ms());
+    if apart_ms > MAX_APART_MS {
+        return Err(JoinError::Clock {
+            door: door.clone(),
+            apart_ms,
+        });
     }
     if !connection.is_open() {
         return Err(unreachable(door, "it closed the connection"));

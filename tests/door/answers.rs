@@ -65,6 +65,23 @@ async fn garbage_is_said_to_be_so_and_is_no_matter_of_trust() {
     }
 }
 
+/// Whether the clocks agree has to be known before the token is sent.
+#[tokio::test]
+async fn a_door_that_does_not_tell_the_time_is_sent_no_token() {
+    let world = World::open().await;
+    let token = world.plain_token().await;
+    let rogue = Rogue::without_a_clock(&world).await;
+    let folder = TempDir::new().unwrap();
+    let mut joining = world.joining(&token.text, folder.path());
+    joining.urls = vec![format!("https://{}", rogue.address).parse().unwrap()];
+    let error = soon(join(joining)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("does not tell the time"),
+        "{error}"
+    );
+    assert!(rogue.heard().bytes.is_empty());
+}
+
 #[tokio::test]
 async fn a_redirection_is_not_followed() {
     let world = World::open().await;

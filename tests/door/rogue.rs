@@ -66,6 +66,19 @@ impl Rogue {
         answer: impl Into<Vec<u8>>,
         flood: bool,
     ) -> Self {
+        let now = i64::try_from(world.clock.now_ms() / 1000).unwrap();
+        let now = jiff::Timestamp::from_second(now).unwrap();
+        let date = now.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n");
+        Self::greeting(world, &date.to_string(), answer.into(), flood).await
+    }
+
+    /// One that does not say what time it is.
+    pub async fn without_a_clock(world: &World) -> Self {
+        Self::greeting(world, "", Vec::new(), false).await
+    }
+
+    async fn greeting(world: &World, date: &str, answer: Vec<u8>, flood: bool) -> Self {
+        let greeting = format!("HTTP/1.1 200 OK\r\n{date}Content-Length: 2\r\n\r\n{{}}");
         let door = crate::world::identity(&world.door_ca, world.clock.now_ms());
         let config = ServerConfig::builder_with_provider(tls_provider())
             .with_protocol_versions(&[&TLS13])
@@ -78,7 +91,6 @@ impl Rogue {
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Heard::default()));
         let hears = Arc::clone(&heard);
-        let answer = answer.into();
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 lock(&hears).connections += 1;
@@ -88,8 +100,7 @@ impl Rogue {
                 let mut said = vec![0; 16 * 1024];
                 while let Ok(length @ 1..) = tls.read(&mut said).await {
                     let written = if said[..length].starts_with(b"GET /v1/ca") {
-                        tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-                            .await
+                        tls.write_all(greeting.as_bytes()).await
                     } else {
                         lock(&hears).bytes.extend(&said[..length]);
                         let mut written = tls.write_all(&answer).await;
