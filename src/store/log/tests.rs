@@ -4,6 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openraft::AsyncRuntime;
+use openraft::async_runtime::Oneshot;
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft_rt_tokio::TokioRuntime;
+
 use crate::lifecycle::Command;
 use crate::lifecycle::command::Sweep;
 use crate::store::OpenError;
@@ -101,6 +106,42 @@ fn assert_refused(dir: &Path, what: &str) {
         .to_string();
     assert!(error.contains(what), "{error}");
     assert_eq!(contents(dir), before);
+}
+
+/// What openraft was told is done is in the files at that moment: whenever the process dies, the next one finds it.
+#[tokio::test]
+async fn what_is_done_is_in_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = || {
+        let copy = tempfile::tempdir().unwrap();
+        for (path, bytes) in contents(dir.path()) {
+            fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        let log = recover(place(copy.path())).unwrap();
+        (indexes(&log), log.base)
+    };
+    let (mut log, _gauge, _writer) =
+        super::start::<TokioRuntime>(recover(place(dir.path())).unwrap());
+    log.save_vote(&vote(3)).await.unwrap();
+    assert_eq!(found().1.vote, Some(vote(3)));
+
+    let (sender, receiver) = <<TokioRuntime as AsyncRuntime>::Oneshot as Oneshot>::channel();
+    let entries = (0..8).map(|index| match entry(index) {
+        Record::Entry(entry) => entry,
+        _ => unreachable!("it makes entries"),
+    });
+    log.append(entries, IOFlushed::signal(sender))
+        .await
+        .unwrap();
+    receiver.await.unwrap().unwrap();
+    assert_eq!(found().0, (0..8).collect::<Vec<_>>());
+
+    log.truncate_after(Some(log_id(5))).await.unwrap();
+    assert_eq!(found().0, (0..=5).collect::<Vec<_>>());
+    log.purge(log_id(2)).await.unwrap();
+    let (left, base) = found();
+    assert_eq!(left, (3..=5).collect::<Vec<_>>());
+    assert_eq!((base.purged, base.vote), (Some(log_id(2)), Some(vote(3))));
 }
 
 #[test]
