@@ -90,3 +90,12 @@ impl FormerEpochs for Statuses {
         self.read().boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// A store of a higher epoch could write no status at all.
+    #[test]
+    fn every_epoch_that_can_be_founded_fits_into_a_status() {
+        assert_eq!(crate::founding::MAX_EPOCH, crate::api::MAX_INTEGER);
+    }
+}

@@ -383,7 +383,7 @@ impl fmt::Display for Forgotten {
         let ForgetRequest { namespace, name } = &self.0;
         write!(
             f,
-            "{namespace}/{name} is forgotten: applying it again issues a new token"
+            "{namespace}/{name} is forgotten: delete the resource if it is still there; applied after that, it has a new token issued"
         )
     }
 }

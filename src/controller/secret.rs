@@ -56,7 +56,7 @@ impl SecretContent {
             expires_at_ms: minted.expires_at_ms,
         };
         let token: JoinTokenString = mint(&minting.key, &claims, &minting.delivery)?;
-        let url = minting.delivery.urls.first().cloned().unwrap_or_default();
+        let url = minting.delivery.urls.join("\n");
         let data = [
             ("token", token.expose().as_bytes().to_vec()),
             ("ca.crt", minting.door_ca_pem.clone().into_bytes()),

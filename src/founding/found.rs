@@ -20,8 +20,8 @@ use crate::token::SigningKey;
 
 /// How long a lone replica gets to become its own leader.
 const LEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// Statuses hold it as a signed number.
-const MAX_EPOCH: u64 = i64::MAX as u64;
+/// The greatest epoch that a status can hold: the API server takes integers as every reader of JSON keeps them (2^53 - 1).
+pub const MAX_EPOCH: u64 = (1 << 53) - 1;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Where a store is founded or opened.

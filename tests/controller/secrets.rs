@@ -121,12 +121,15 @@ async fn a_new_address_of_the_door_re_renders_the_same_token() {
     let token_id = ground.verified_token("n1").await.token_id;
     operator.stop().await;
 
-    ground.minting.delivery.urls = vec!["https://new.example:8443".to_owned()];
+    ground.minting.delivery.urls = vec![
+        "https://new.example:8443".to_owned(),
+        "https://other.example".to_owned(),
+    ];
     let operator = ground.operator();
     let condition = |secret: Option<&Secret>| {
         secret
             .and_then(|secret| secret.data.as_ref())
-            .is_some_and(|data| data["url"].0 == b"https://new.example:8443")
+            .is_some_and(|data| data["url"].0 == b"https://new.example:8443\nhttps://other.example")
     };
     kube::runtime::wait::await_condition(ground.secrets(), "n1-join-token", condition)
         .await

@@ -1,6 +1,7 @@
 //! What keeps a token from being issued or handed over until somebody acts.
 
 use crate::api::{ConditionReason, is_secret_name};
+use crate::lifecycle::Phase;
 use crate::lifecycle::outcome::Refusal;
 use crate::store::StoreError;
 use crate::token::{MintError, NodePattern};
@@ -218,10 +219,14 @@ fn status_ahead(view: &View<'_>) -> String {
         view.resource.spec.revision,
     ];
     let next = revisions.into_iter().max().unwrap_or(0).saturating_add(1);
+    let known = match in_force.map(|in_force| in_force.phase) {
+        Some(Phase::Consumed) => "The token was used, as far as the store knows",
+        _ => "Whether the token was used cannot be known, so it is ended",
+    };
     format!(
         "the status was written at epoch {}, index {} of the store, which has never been there: its data were set \
-         back or founded anew, or somebody edited the status. Whether the token was used cannot be known, so it \
-         is ended: delete this JoinToken and create it again, with spec.revision {next}",
+         back or founded anew, or somebody edited the status. {known}: to have a new one, delete this JoinToken and \
+         create it again, with spec.revision {next}",
         status.store_epoch.unwrap_or(0),
         status.store_index.unwrap_or(0),
     )

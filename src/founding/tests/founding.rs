@@ -230,7 +230,11 @@ async fn a_store_is_founded_above_every_epoch_that_is_told_of() {
     assert_eq!(start(&world).await.unwrap().identity.epoch, 8);
 
     let world = Arc::new(World::default());
-    *world.former.lock().unwrap() = i64::MAX as u64;
+    *world.former.lock().unwrap() = MAX_EPOCH - 1;
+    assert_eq!(start(&world).await.unwrap().identity.epoch, MAX_EPOCH);
+
+    let world = Arc::new(World::default());
+    *world.former.lock().unwrap() = MAX_EPOCH;
     let error = start(&world).await.err().unwrap();
     assert!(matches!(error, FoundingError::NoEpochLeft(_)), "{error}");
     assert!(error.to_string().contains("JoinToken edge/n1"), "{error}");

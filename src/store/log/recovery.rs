@@ -44,6 +44,8 @@ struct Last {
     path: PathBuf,
     /// As far as they count.
     bytes: Vec<u8>,
+    /// How many bytes follow of a write that never completed.
+    torn: usize,
     seed: u32,
 }
 
@@ -63,8 +65,10 @@ pub(crate) fn read(place: Place) -> Result<Found, OpenError> {
         let (seed, len) = replay.segment(&place, *number, &path, &bytes, is_last)?;
         bytes_total += len as u64;
         if is_last {
+            let torn = bytes.len() - len;
             bytes.truncate(len);
             last = Some(Last {
+                torn,
                 number: *number,
                 path,
                 bytes,
@@ -117,6 +121,14 @@ impl Found {
                 // Written anew, not just synced: where an earlier sync has failed, the pages that
                 // were read now may pass for clean without being on the disk.
                 let path = &last.path;
+                if last.torn > 0 {
+                    tracing::warn!(
+                        file = %path.display(),
+                        offset = last.bytes.len(),
+                        bytes = last.torn,
+                        "cut the torn tail of the log: its last write never completed"
+                    );
+                }
                 write_whole(&*disk, path, &[&last.bytes]).map_err(OpenError::io(path))?;
                 let active = Active {
                     file: disk.open(path).map_err(OpenError::io(path))?,
@@ -228,15 +240,7 @@ impl Replay {
                 Frame::Torn if frame::frame_follows(seed, bytes, at, self.next_frame) => {
                     return Err(damaged("a frame is not whole, but later ones are".into()));
                 }
-                Frame::Torn => {
-                    tracing::warn!(
-                        file = %path.display(),
-                        offset = at,
-                        bytes = bytes.len() - at,
-                        "cut the torn tail of the log: its last write never completed"
-                    );
-                    return Ok(at);
-                }
+                Frame::Torn => return Ok(at),
             }
         }
     }

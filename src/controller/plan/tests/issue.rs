@@ -297,6 +297,18 @@ fn a_status_that_is_ahead_of_the_store_ends_the_token_and_says_what_to_do() {
     );
     assert_eq!(scene.play(), ["rest"]);
 
+    // What was used was used, and is not called ended.
+    let mut used = Scene::settled(json!({}));
+    used.status().store_index = Some(5_000);
+    used.status_ahead = true;
+    used.consumed(11);
+    let plan = used.plan();
+    assert!(
+        message(&plan, "Stalled").contains("was used, as far as the store knows"),
+        "{}",
+        message(&plan, "Stalled")
+    );
+
     // And if the store has never heard of it, it does not begin to.
     (scene.entry, scene.record) = (None, None);
     scene.resource.spec.revision = 2;
