@@ -20,6 +20,7 @@ mod logging;
 mod openapi;
 mod operator;
 mod output;
+mod ports;
 mod serve;
 mod server;
 mod statuses;

@@ -1,11 +1,8 @@
 //! What `serve` and `operator` have in common: one replica with its door, from start to stop.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -14,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::ServerConfig;
 use super::exit::{Exit, Failure};
 use super::input;
+use super::ports::Ports;
 use crate::admin::{AdminServer, KeyExporter, Offered};
 use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
 use crate::clock::{Clock, SystemClock};
@@ -29,9 +27,6 @@ use crate::store::{
 use crate::telemetry::{self, audit, metrics::Metrics};
 use crate::token::StoreId;
 use crate::token::{Delivery, SigningKey};
-
-/// So many connections may wait to be accepted.
-const BACKLOG: u32 = 1024;
 
 /// Where the keys of a replica are kept, and what it is told of the cluster.
 pub struct Ground<'a> {
@@ -336,76 +331,6 @@ fn part_ended(ended: Result<Part, JoinError>) -> Failure {
         Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
         Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
     }
-}
-
-/// Where a replica is going to listen.
-struct Ports {
-    door: Port,
-    metrics: Port,
-}
-
-impl Ports {
-    fn take(config: &ServerConfig) -> Result<Self, Failure> {
-        let what = "metrics and health";
-        Ok(Self {
-            door: Port::take(config.listen, "the door", "--listen")?,
-            metrics: Port::take(config.metrics_listen, what, "--metrics-listen")?,
-        })
-    }
-}
-
-/// A port that is ours; whoever connects to it is refused until it listens.
-struct Port {
-    socket: TcpSocket,
-    address: SocketAddr,
-    what: &'static str,
-    flag: &'static str,
-}
-
-impl Port {
-    fn take(address: SocketAddr, what: &'static str, flag: &'static str) -> Result<Self, Failure> {
-        let bound = || {
-            let socket = match address {
-                SocketAddr::V4(_) => TcpSocket::new_v4(),
-                SocketAddr::V6(_) => TcpSocket::new_v6(),
-            }?;
-            // Connections of a former process may still be ending.
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            Ok(socket)
-        };
-        let socket = bound().map_err(|error| cannot_listen(address, what, flag, &error))?;
-        Ok(Self {
-            socket,
-            address,
-            what,
-            flag,
-        })
-    }
-
-    fn listen(self) -> Result<TcpListener, Failure> {
-        let Self {
-            socket,
-            address,
-            what,
-            flag,
-        } = self;
-        let listening = socket.listen(BACKLOG);
-        listening.map_err(|error| cannot_listen(address, what, flag, &error))
-    }
-}
-
-fn cannot_listen(address: SocketAddr, what: &str, flag: &str, error: &io::Error) -> Failure {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("; something else listens there: give another {flag}")
-        }
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges".to_owned(),
-        _ => String::new(),
-    };
-    failed(format_args!(
-        "cannot listen on {address} for {what}: {error}{hint}"
-    ))
 }
 
 /// The configured NodeDB secret and the longest life of its tokens, in milliseconds.
