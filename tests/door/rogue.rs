@@ -30,13 +30,7 @@ pub struct Heard {
 
 impl Rogue {
     pub async fn with(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        let config = ServerConfig::builder_with_provider(tls_provider())
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(chain, key);
         let listener = TcpListener::bind((loopback(), 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Heard::default()));
@@ -80,13 +74,7 @@ impl Rogue {
     async fn greeting(world: &World, date: &str, answer: Vec<u8>, flood: bool) -> Self {
         let greeting = format!("HTTP/1.1 200 OK\r\n{date}Content-Length: 2\r\n\r\n{{}}");
         let door = crate::world::identity(&world.door_ca, world.clock.now_ms());
-        let config = ServerConfig::builder_with_provider(tls_provider())
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(door.chain().to_vec(), door.private_key())
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(door.chain().to_vec(), door.private_key());
         let listener = TcpListener::bind((loopback(), 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Heard::default()));
@@ -131,6 +119,17 @@ impl Drop for Rogue {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// TLS 1.3 with this certificate, for whoever comes.
+fn acceptor(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> TlsAcceptor {
+    let config = ServerConfig::builder_with_provider(tls_provider())
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 fn lock(heard: &Mutex<Heard>) -> std::sync::MutexGuard<'_, Heard> {
