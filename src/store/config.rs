@@ -1,5 +1,7 @@
 //! How a store is set up.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use crate::lifecycle::Settings;
 use crate::token::StoreId;
 
-use super::{AuditSink, OpenError};
+use super::{AuditSink, OpenError, PeerAddress, Transport};
 
 /// How a store is set up.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct StoreConfig {
     pub expected_store: Option<StoreId>,
     /// Is told every change, at least once; `None`: there is no audit.
     pub audit: Option<AuditSink>,
+    /// The other replicas and the way to them; `None`: this one is alone.
+    pub group: Option<GroupConfig>,
     /// A segment of the log that has grown to this many bytes gets a successor.
     pub segment_bytes: u64,
     /// A snapshot is due when the log has grown by this many bytes since the last one, or by as
@@ -31,6 +35,26 @@ pub struct StoreConfig {
     pub answer_timeout: Duration,
 }
 
+/// The group that a replica is of, or is to be of.
+#[derive(Clone)]
+pub struct GroupConfig {
+    /// Where the others reach this one; its certificate proves it.
+    pub address: PeerAddress,
+    /// Where all replicas should be, this one among them.
+    pub list: BTreeSet<PeerAddress>,
+    /// The way to them.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl fmt::Debug for GroupConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupConfig")
+            .field("address", &self.address)
+            .field("list", &self.list)
+            .finish_non_exhaustive()
+    }
+}
+
 impl StoreConfig {
     /// The usual figures for a folder.
     pub fn new(data_dir: impl Into<PathBuf>, settings: Settings) -> Self {
@@ -39,6 +63,7 @@ impl StoreConfig {
             settings,
             expected_store: None,
             audit: None,
+            group: None,
             segment_bytes: 8 << 20,
             snapshot_after_bytes: 16 << 20,
             keep_entries: 1_000,

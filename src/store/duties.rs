@@ -52,7 +52,7 @@ impl Duties {
             if self.looks.is_multiple_of(KEEP_MARK) {
                 self.keep_mark(store).await;
             }
-            let leads = store.health().borrow().is_leader;
+            let leads = store.leads();
             if leads && let Err(error) = self.lead(store).await {
                 tracing::debug!(%error, "a leader's duty has to wait");
             }

@@ -1,6 +1,8 @@
 //! What a replica knows of itself, told to everybody who watches.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
@@ -17,6 +19,7 @@ type Metrics<Rt> = RaftMetrics<TypeConfig<Rt>>;
 pub(crate) async fn follow<Rt: AsyncRuntime>(
     mut metrics: WatchReceiverOf<TypeConfig<Rt>, Metrics<Rt>>,
     health: watch::Sender<Health>,
+    stopping: Arc<AtomicBool>,
 ) {
     loop {
         let now = of(&metrics.borrow_and_update());
@@ -28,6 +31,11 @@ pub(crate) async fn follow<Rt: AsyncRuntime>(
     let mut last = of(&metrics.borrow_watched());
     last.is_leader = false;
     last.leader_known = false;
+    if !stopping.load(Ordering::SeqCst) {
+        // A panic in openraft ends its task and says nothing.
+        let unasked = || "openraft has ended by itself".to_owned();
+        last.fatal.get_or_insert_with(unasked);
+    }
     publish(&health, last);
 }
 
@@ -37,7 +45,12 @@ fn publish(health: &watch::Sender<Health>, now: Health) {
         if let Some(fatal) = now.fatal.as_ref().filter(|_| health.fatal.is_none()) {
             tracing::error!(fatal, "the store has stopped");
         }
-        *health = now;
+        // Whoever has stopped has stopped for good; what the group said of us stands until it says otherwise.
+        *health = Health {
+            fatal: health.fatal.take().or(now.fatal),
+            suspended: health.suspended,
+            ..now
+        };
         changed
     });
 }
@@ -58,6 +71,7 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
         leader_known: running && metrics.current_leader.is_some(),
         applied_index: index(&metrics.last_applied),
         committed_index: index(&metrics.cluster_committed).max(index(&metrics.last_applied)),
+        suspended: false,
         fatal,
     }
 }

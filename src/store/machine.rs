@@ -1,5 +1,6 @@
 //! The lifecycle's state as openraft's state machine.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -14,6 +15,8 @@ use crate::lifecycle::State;
 
 use super::audit::Auditor;
 use super::live::Live;
+use super::peers::Forwards;
+use super::rounds::Rounds;
 use super::snapshot::{Image, Snapshots, StoredSnapshot};
 use super::types::{
     LeaderId, LogId, Member, NodeId, Payload, SnapshotMeta, StoredMembership, TypeConfig,
@@ -23,16 +26,44 @@ type RaftSnapshot = Snapshot<LeaderId, NodeId, Member, Image>;
 
 /// What was applied, beside the state itself.
 #[derive(Debug, Clone, Default)]
-struct Applied {
-    last: Option<LogId>,
-    membership: StoredMembership,
+pub(crate) struct Applied {
+    pub last: Option<LogId>,
+    pub membership: StoredMembership,
+    /// Who was a member once and is none any more: their names are never used again.
+    pub removed: BTreeSet<NodeId>,
+}
+
+impl Applied {
+    fn take_members(&mut self, membership: StoredMembership) {
+        let nodes = |of: &StoredMembership| -> BTreeSet<NodeId> {
+            of.membership().nodes().map(|(node, _)| *node).collect()
+        };
+        let now = nodes(&membership);
+        let gone = nodes(&self.membership);
+        self.removed.extend(gone.difference(&now));
+        self.membership = membership;
+    }
+}
+
+/// What the machine shares with the rest of the replica.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub applied: Arc<Mutex<Applied>>,
+    pub forwards: Arc<Forwards>,
+    pub rounds: Arc<Rounds>,
+}
+
+impl Shared {
+    pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The lifecycle's state as openraft's state machine. The state lives in memory; on the disk are
 /// snapshots of it, and the log from there on.
 pub(crate) struct Machine<Rt> {
     live: Arc<Live>,
-    applied: Arc<Mutex<Applied>>,
+    shared: Shared,
     snapshots: Snapshots,
     audit: Auditor,
     runtime: PhantomData<fn() -> Rt>,
@@ -40,10 +71,15 @@ pub(crate) struct Machine<Rt> {
 
 impl<Rt: AsyncRuntime> Machine<Rt> {
     /// Nothing is applied yet: openraft installs the current snapshot, if there is one.
-    pub(crate) fn new(live: Arc<Live>, snapshots: Snapshots, audit: Auditor) -> Self {
+    pub(crate) fn new(
+        live: Arc<Live>,
+        shared: Shared,
+        snapshots: Snapshots,
+        audit: Auditor,
+    ) -> Self {
         Self {
             live,
-            applied: Arc::default(),
+            shared,
             snapshots,
             audit,
             runtime: PhantomData,
@@ -51,7 +87,7 @@ impl<Rt: AsyncRuntime> Machine<Rt> {
     }
 
     fn applied(&self) -> MutexGuard<'_, Applied> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.applied()
     }
 }
 
@@ -83,14 +119,22 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
                     Some(committed)
                 }
                 Payload::Membership(membership) => {
-                    self.applied().membership =
-                        StoredMembership::new(Some(entry.log_id), membership.clone());
+                    let membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    self.applied().take_members(membership);
                     None
                 }
             };
             self.applied().last = Some(entry.log_id);
-            if let Some(responder) = responder {
-                responder.send(committed);
+            let index = entry.log_id.index;
+            if Rounds::is_round(index) {
+                self.shared.rounds.note(index, self.live.read().hash());
+            }
+            match responder {
+                Some(responder) => responder.send(committed),
+                None => self
+                    .shared
+                    .forwards
+                    .applied(entry.log_id, committed.as_ref()),
             }
         }
         Ok(())
@@ -105,6 +149,7 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
                 last_log_id: applied.last,
                 last_membership: applied.membership,
             },
+            removed: applied.removed,
             snapshots: self.snapshots.clone(),
             told: self.audit.told(),
             audit: self.audit.clone(),
@@ -113,13 +158,14 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> io::Result<()> {
+        let removed = image.removed.clone();
         let snapshot = StoredSnapshot {
             meta: meta.clone(),
             image,
         };
         let snapshots = self.snapshots.clone();
         let state = Rt::spawn_blocking(move || {
-            let state = State::decode(&snapshot.image).map_err(invalid)?;
+            let state = State::decode(&snapshot.image.state).map_err(invalid)?;
             // When it comes from the disk, at the start, it need not be written again.
             let current = snapshots.load().map_err(invalid)?;
             if current.is_none_or(|current| current.meta != snapshot.meta) {
@@ -130,10 +176,13 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
         .await??;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         self.live.replace(index, state);
-        *self.applied() = Applied {
-            last: meta.last_log_id,
-            membership: meta.last_membership.clone(),
-        };
+        {
+            let mut applied = self.applied();
+            applied.take_members(meta.last_membership.clone());
+            applied.removed.extend(&removed);
+            applied.last = meta.last_log_id;
+        }
+        self.shared.forwards.replaced(index);
         Ok(())
     }
 
@@ -151,6 +200,7 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
 pub(crate) struct Builder<Rt> {
     state: Arc<State>,
     meta: SnapshotMeta,
+    removed: BTreeSet<NodeId>,
     snapshots: Snapshots,
     /// The last change in it: it must be written down before the log may lose it.
     told: u64,
@@ -165,11 +215,15 @@ impl<Rt: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<Rt>> for Builder<Rt> {
         self.audit.wait_for(self.told).await?;
         let state = self.state.clone();
         let meta = self.meta.clone();
+        let removed = self.removed.clone();
         let snapshots = self.snapshots.clone();
         let stored = Rt::spawn_blocking(move || {
             let stored = StoredSnapshot {
                 meta,
-                image: Arc::new(state.encode()),
+                image: Image {
+                    state: Arc::new(state.encode()),
+                    removed,
+                },
             };
             snapshots.save(&stored)?;
             Ok::<_, io::Error>(stored)

@@ -1,6 +1,6 @@
 //! The store that is shipped: the lifecycle's state, replicated by openraft.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,37 +10,35 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use openraft::alias::JoinHandleOf;
-use openraft::errors::{
-    ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError,
-};
-use openraft::{AsyncRuntime, Raft, RaftNetworkFactory, ReadPolicy};
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{AsyncRuntime, Raft};
 use openraft_rt_tokio::TokioRuntime;
 use rand::Rng as _;
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::lifecycle::command::{AdoptKey, Founded};
-use crate::lifecycle::{
-    Command, Issuance, IssuanceEntry, Operation, Record, Settings, State, StateHash,
-};
+use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings, State, StateHash};
 use crate::token::TokenId;
 
 use super::audit::{self, Auditor};
 use super::disk::{Disk, DiskLock};
 use super::duties::Duties;
+use super::group::Group;
 use super::identity::Identity;
-use super::isolated::Isolated;
-use super::leader_clock::{LoneClock, Readings, Stamp, may_issue};
 use super::live::Live;
 use super::log::{self, LogGauge, WriterTask};
-use super::machine::Machine;
+use super::machine::{Machine, Shared};
+use super::members::{Members, RemoveError};
+use super::peers::{CallError, Caller, Links, PeerAddress, PeerService, Service, Transport};
+use super::proposing::Clocks;
 use super::record_query::{RecordPage, RecordQuery};
 use super::token_store::{Change, Committed, Health, StoreError, TokenStore};
-use super::types::{Member, Proposal, TypeConfig};
+use super::types::{Member, NodeId, TypeConfig};
 use super::{OpenError, StoreConfig, folder, health, identity};
 
 /// How often it is looked whether something has happened that nobody tells of.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// How long a founding waits for its first commit before it asks again.
 const FIRST_COMMIT: Duration = Duration::from_secs(5);
@@ -60,10 +58,11 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     audit: Auditor,
     log_gauge: LogGauge,
     image_bytes: Arc<AtomicU64>,
-    clock: Arc<dyn Clock>,
-    lone_clock: Mutex<LoneClock>,
+    clocks: Clocks,
+    group: Option<Group>,
+    shared: Shared,
     health: watch::Sender<Health>,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
     tasks: Mutex<Vec<JoinHandleOf<TypeConfig<Rt>, ()>>>,
     lock: Mutex<Option<Arc<DiskLock>>>,
 }
@@ -93,7 +92,7 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let store = start(config, disk, clock, Isolated).await?;
+        let store = start(config, disk, clock).await?;
         store.0.elect_if_alone().await?;
         Ok(store)
     }
@@ -109,7 +108,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// # Errors
     /// [`StoreError::Stopped`] if the disk fails, [`StoreError::NoLeader`] if no commit was seen for long.
     pub async fn initialize(&self) -> Result<(), StoreError> {
-        let members = BTreeMap::from([(self.0.identity.node_id, Member::default())]);
+        let address = self.0.group.as_ref().map(|group| group.address());
+        let member = Member {
+            address: address.map_or_else(String::new, |address| address.as_str().to_owned()),
+        };
+        let members = BTreeMap::from([(self.0.identity.node_id, member)]);
         // It returns before anything is durable: until a commit is seen, it may not have happened.
         for _ in 0..6 {
             match self.0.raft.initialize(members.clone()).await {
@@ -143,6 +146,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         .await
     }
 
+    /// What answers this replica's peers.
+    pub fn peer_service(&self) -> Arc<dyn PeerService> {
+        Arc::new(Service::new(self.0.clone()))
+    }
+
     /// The records that are asked for, as applied here.
     pub fn records(&self, query: &RecordQuery) -> RecordPage {
         query.page(&self.0.live)
@@ -151,8 +159,7 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// Takes the machine's clock for right, however far it stepped. How far ahead of the time in use it was, if it was not
     /// followed, in milliseconds.
     pub fn accept_clock(&self) -> Option<u64> {
-        let readings = self.0.readings();
-        self.0.lone_clock().accept(readings)
+        self.0.clocks.accept()
     }
 
     /// The hash of the state as applied here; the same on all replicas that applied the same log.
@@ -164,6 +171,33 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     pub fn state_image(&self) -> Vec<u8> {
         let state: State = self.0.live.read().clone();
         state.encode()
+    }
+
+    /// What this replica knows of its group.
+    pub fn members(&self) -> Members {
+        self.0.members()
+    }
+
+    /// Removes members for good; whoever asks need not be the leader.
+    ///
+    /// # Errors
+    /// [`RemoveError`] says why nothing, or nothing that is known of, was done.
+    pub async fn remove_members(
+        &self,
+        nodes: BTreeSet<u64>,
+        force: bool,
+    ) -> Result<(), RemoveError> {
+        self.0.remove_members(nodes, force).await
+    }
+
+    /// Has another replica lead, if this one does and there is another; to be called before it stops.
+    pub async fn hand_over(&self) {
+        self.0.hand_over().await;
+    }
+
+    /// This replica was removed from its group: its data are of no use to anybody any more.
+    pub fn is_removed(&self) -> bool {
+        self.0.is_removed()
     }
 
     /// Stops the replica; afterwards its folder may be opened again.
@@ -196,19 +230,21 @@ impl<Rt: AsyncRuntime> Clone for RaftStore<Rt> {
     }
 }
 
-/// Opens a folder and starts the replica in it, with a way to its peers.
-async fn start<Rt, N>(
+/// The transport of a lone replica: there is nobody to reach.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn call(&self, _: &PeerAddress, _: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, CallError>> {
+        async { Err(CallError::NotSent("a lone replica has no peers".into())) }.boxed()
+    }
+}
+
+/// Opens a folder and starts the replica in it.
+async fn start<Rt: AsyncRuntime>(
     config: StoreConfig,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
-    network: N,
-) -> Result<RaftStore<Rt>, OpenError>
-where
-    Rt: AsyncRuntime,
-    N: RaftNetworkFactory<TypeConfig<Rt>>,
-    N::Network:
-        openraft::network::NetSnapshot<TypeConfig<Rt>, SnapshotData = super::snapshot::Image>,
-{
+) -> Result<RaftStore<Rt>, OpenError> {
     let raft_config = config.raft()?;
     let salt = Rt::thread_rng().next_u64();
     let opened = {
@@ -220,18 +256,36 @@ where
     let live = Arc::new(Live::new(State::new()));
     let image_bytes = opened.snapshots.image_bytes();
     let audit = Auditor::new(config.audit.clone(), opened.audited);
-    let machine = Machine::new(live.clone(), opened.snapshots, audit.clone());
+    let shared = Shared::default();
+    let machine = Machine::new(
+        live.clone(),
+        shared.clone(),
+        opened.snapshots,
+        audit.clone(),
+    );
+    let transport = match &config.group {
+        Some(group) => group.transport.clone(),
+        None => Arc::new(Nobody),
+    };
+    let caller = Caller {
+        store_id: opened.identity.store_id,
+        node_id: opened.identity.node_id,
+        transport,
+    };
     let raft = Raft::new(
         opened.identity.node_id,
         raft_config,
-        network,
+        Links::new(caller.clone()),
         log_store,
         machine,
     )
     .await
     .map_err(|error| OpenError::Start(error.to_string()))?;
     let health = watch::Sender::new(Health::default());
-    let follow = Rt::spawn(health::follow::<Rt>(raft.metrics(), health.clone()));
+    let stopping = Arc::new(AtomicBool::new(false));
+    let follow = health::follow::<Rt>(raft.metrics(), health.clone(), stopping.clone());
+    let follow = Rt::spawn(follow);
+    let group = (config.group.as_ref()).map(|group| Group::new(group, caller, clock.boot_ms()));
     let inner = Arc::new(Inner {
         raft,
         config,
@@ -241,10 +295,11 @@ where
         audit,
         log_gauge,
         image_bytes,
-        clock,
-        lone_clock: Mutex::default(),
+        clocks: Clocks::new(clock),
+        group,
+        shared,
         health,
-        stopping: AtomicBool::new(false),
+        stopping,
         tasks: Mutex::default(),
         lock: Mutex::new(Some(opened.lock)),
     });
@@ -253,6 +308,13 @@ where
         Rt::spawn(async move { Duties::new().run(&inner).await })
     };
     lock_of(&inner.tasks).extend([duties, follow, writer]);
+    if inner.group.is_some() {
+        let group = inner.clone();
+        let pulses = Rt::spawn(async move { group.pulses().await });
+        let group = inner.clone();
+        let steward = Rt::spawn(async move { group.steward().await });
+        lock_of(&inner.tasks).extend([pulses, steward]);
+    }
     Ok(RaftStore(inner))
 }
 
@@ -267,13 +329,45 @@ async fn blocking<Rt: AsyncRuntime, T: Send + 'static>(
     }
 }
 
-fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<Rt: AsyncRuntime> Inner<Rt> {
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    pub(crate) const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) const fn raft(&self) -> &Raft<TypeConfig<Rt>, Machine<Rt>> {
+        &self.raft
+    }
+
+    pub(crate) const fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    pub(crate) const fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    pub(crate) const fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// This replica's node id was a member's once and is none any more, as far as it is known here.
+    pub(crate) fn was_removed(&self, node: NodeId) -> bool {
+        self.shared.applied().removed.contains(&node)
+    }
+
+    /// Where the members' table says that this one is reached.
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<PeerAddress> {
+        let membership = self.membership();
+        let member = membership.get_node(&node)?;
+        Some(PeerAddress::new(&member.address))
     }
 
     pub(crate) const fn config(&self) -> &StoreConfig {
@@ -290,6 +384,30 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// It leads, and has applied everything of the terms before its own.
+    pub(crate) fn leads(&self) -> bool {
+        self.health.borrow().is_leader
+    }
+
+    /// It cannot go on.
+    pub(crate) fn fail(&self, why: &str) {
+        self.health.send_modify(|health| {
+            health.is_leader = false;
+            health.fatal.get_or_insert_with(|| why.to_owned());
+        });
+    }
+
+    /// Whether nobody is to be served. `true`: that is new.
+    pub(crate) fn suspend(&self, suspend: bool) -> bool {
+        let suspended =
+            |health: &mut Health| std::mem::replace(&mut health.suspended, suspend) != suspend;
+        self.health.send_if_modified(suspended)
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// Up to where every change is written down; `None` without an audit.
@@ -326,86 +444,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
         let elected = self.raft.trigger().elect(true).await;
         elected.map_err(|error| OpenError::Start(error.to_string()))
-    }
-
-    fn lone_clock(&self) -> std::sync::MutexGuard<'_, LoneClock> {
-        lock_of(&self.lone_clock)
-    }
-
-    fn readings(&self) -> Readings {
-        Readings {
-            wall_ms: self.clock.now_ms(),
-            boot_ms: self.clock.boot_ms(),
-            synchronised: self.clock.is_synchronised(),
-        }
-    }
-
-    fn stamp(&self) -> u64 {
-        let readings = self.readings();
-        let Stamp {
-            at_ms,
-            held_back_ms,
-        } = self.lone_clock().stamp(readings);
-        if let Some(step_ms) = held_back_ms {
-            // Said once a step, not at every proposal.
-            static SAID: AtomicU64 = AtomicU64::new(0);
-            let minute = readings.boot_ms / 60_000 + 1;
-            if SAID.swap(minute, Ordering::Relaxed) != minute {
-                tracing::warn!(
-                    step_ms,
-                    "the machine's clock stepped ahead and is not followed yet; if it is right: jointoken store clock accept"
-                );
-            }
-        }
-        at_ms
-    }
-
-    pub(crate) fn is_sweep_due(&self) -> bool {
-        let due_ms = self.live.read().next_due_ms();
-        due_ms.is_some_and(|due_ms| due_ms <= self.stamp())
-    }
-
-    pub(crate) async fn propose(&self, operation: Operation) -> Result<Committed, StoreError> {
-        {
-            let health = self.health.borrow();
-            if health.fatal.is_some() || self.is_stopping() {
-                return Err(StoreError::Stopped);
-            }
-            if !health.is_leader {
-                return Err(StoreError::NoLeader);
-            }
-        }
-        let at_ms = self.stamp();
-        if !may_issue(&operation, self.live.read().now_ms(), at_ms) {
-            return Err(StoreError::Clock);
-        }
-        let proposal = Proposal(Arc::new(Command { at_ms, operation }));
-        let written = self.raft.client_write(proposal);
-        match Rt::timeout(self.config.answer_timeout, written).await {
-            Ok(Ok(response)) => response.data.ok_or(StoreError::Unknown),
-            Ok(Err(RaftError::Fatal(_))) => Err(StoreError::Stopped),
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
-                Err(StoreError::NoLeader)
-            }
-            // Appended here, or about to be: another leader may yet commit it.
-            Ok(Err(RaftError::APIError(_))) | Err(_) => Err(StoreError::Unknown),
-        }
-    }
-
-    async fn barrier(&self) -> Result<(), StoreError> {
-        // Never by lease: that would trust clocks.
-        let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-        match Rt::timeout(self.config.answer_timeout, read).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::Fatal(
-                Fatal::Stopped | Fatal::Panicked | Fatal::StorageError(_),
-            ))) => Err(StoreError::Stopped),
-            Ok(Err(RaftError::APIError(
-                LinearizableReadError::ForwardToLeader(_)
-                | LinearizableReadError::QuorumNotEnough(_),
-            )))
-            | Err(_) => Err(StoreError::NoLeader),
-        }
     }
 }
 

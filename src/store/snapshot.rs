@@ -1,12 +1,13 @@
 //! Snapshots on the disk: at most one counts, the one with the highest log index.
 //!
 //! ```text
-//! magic 8 | format u32 | store id 16 | length of meta u32 | length of image u64 | meta | image | crc32c u32
+//! magic 8 | format u32 (1, or 2 with who was removed) | store id 16 | length of meta u32 | length of image u64 | meta | image | crc32c u32
 //! ```
 //!
 //! Integers are little endian. Meta says up to which entry and with which members; the image is
 //! the state's own canonical one. The checksum is of everything before it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +19,24 @@ use crate::token::StoreId;
 use super::OpenError;
 use super::codec::{Malformed, Reader, Writer};
 use super::disk::{Disk, DiskLock, TEMPORARY, write_whole};
-use super::types::SnapshotMeta;
+use super::types::{NodeId, SnapshotMeta};
 
 const MAGIC: &[u8; 8] = b"jtsnap\r\n";
+/// What is written while nobody was ever removed; a release before groups can read it.
 const FORMAT: u32 = 1;
+/// With the replicas that were removed.
+const FORMAT_WITH_REMOVED: u32 = 2;
 const HEADER: usize = 40;
 const SUFFIX: &str = ".snapshot";
 
-/// A state's canonical image, shared by whoever sends or installs it.
-pub(crate) type Image = Arc<Vec<u8>>;
+/// What a snapshot holds, beside up to where it goes; cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// The state's canonical image.
+    pub state: Arc<Vec<u8>>,
+    /// Who was a member once and is none any more.
+    pub removed: BTreeSet<NodeId>,
+}
 
 /// A snapshot and up to where it goes.
 #[derive(Debug, Clone)]
@@ -72,9 +82,9 @@ impl Snapshots {
     pub(crate) fn save(&self, snapshot: &StoredSnapshot) -> io::Result<()> {
         let index = snapshot.meta.last_log_id.map_or(0, |id| id.index);
         let head = head(self.store_id, snapshot)?;
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &snapshot.image);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&head), &snapshot.image.state);
         let path = self.path(index);
-        let parts: [&[u8]; 3] = [&head, &snapshot.image, &crc.to_le_bytes()];
+        let parts: [&[u8]; 3] = [&head, &snapshot.image.state, &crc.to_le_bytes()];
         write_whole(&*self.disk, &path, &parts)?;
         self.note(snapshot);
         self.remove_before(index)
@@ -93,7 +103,7 @@ impl Snapshots {
         let path = self.path(index);
         let bytes = self.disk.read(&path).map_err(OpenError::io(&path))?;
         let snapshot = decode(&path, self.store_id, &bytes)?;
-        State::decode(&snapshot.image).map_err(|error| match error {
+        State::decode(&snapshot.image.state).map_err(|error| match error {
             error if error.is_of_later_release() => OpenError::LaterRelease {
                 path,
                 what: error.to_string(),
@@ -105,7 +115,7 @@ impl Snapshots {
     }
 
     fn note(&self, snapshot: &StoredSnapshot) {
-        let bytes = snapshot.image.len() as u64;
+        let bytes = snapshot.image.state.len() as u64;
         self.image_bytes.store(bytes, Ordering::Relaxed);
     }
 
@@ -147,16 +157,27 @@ fn index_of(name: &str) -> Option<u64> {
 /// All of it up to the image.
 fn head(store_id: StoreId, snapshot: &StoredSnapshot) -> io::Result<Vec<u8>> {
     let mut w = Writer::new();
-    w.array(2).option(snapshot.meta.last_log_id, Writer::log_id);
+    let removed = &snapshot.image.removed;
+    let format = match removed.is_empty() {
+        true => FORMAT,
+        false => FORMAT_WITH_REMOVED,
+    };
+    w.array(u64::from(format) + 1);
+    w.option(snapshot.meta.last_log_id, Writer::log_id);
     w.stored_membership(&snapshot.meta.last_membership);
+    if format == FORMAT_WITH_REMOVED {
+        w.list(removed.iter(), |w, node| {
+            w.number(*node);
+        });
+    }
     let meta = w.into_bytes();
     let meta_len = u32::try_from(meta.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let mut head = Vec::with_capacity(HEADER + meta.len());
     head.extend_from_slice(MAGIC);
-    head.extend_from_slice(&FORMAT.to_le_bytes());
+    head.extend_from_slice(&format.to_le_bytes());
     head.extend_from_slice(&store_id.0);
     head.extend_from_slice(&meta_len.to_le_bytes());
-    head.extend_from_slice(&(snapshot.image.len() as u64).to_le_bytes());
+    head.extend_from_slice(&(snapshot.image.state.len() as u64).to_le_bytes());
     head.extend_from_slice(&meta);
     Ok(head)
 }
@@ -176,11 +197,11 @@ fn decode(path: &Path, expected: StoreId, bytes: &[u8]) -> Result<StoredSnapshot
         return Err(damaged("this is no snapshot"));
     }
     let format = number(8, 4).ok_or_else(|| damaged("it is cut short"))?;
-    if format > u64::from(FORMAT) {
+    if format > u64::from(FORMAT_WITH_REMOVED) {
         return Err(OpenError::NewerFormat {
             path: path.to_path_buf(),
             found: u32::try_from(format).unwrap_or(u32::MAX),
-            known: FORMAT,
+            known: FORMAT_WITH_REMOVED,
         });
     }
     let Some((body, crc)) = bytes.split_last_chunk::<4>() else {
@@ -205,24 +226,31 @@ fn decode(path: &Path, expected: StoreId, bytes: &[u8]) -> Result<StoredSnapshot
         (image_end == body.len()).then(|| (&body[HEADER..meta_end], &body[meta_end..]))
     });
     let (meta, image) = parts.ok_or_else(|| damaged("its lengths do not add up"))?;
-    let meta = decode_meta(meta).map_err(|error| damaged(&error.to_string()))?;
+    let (meta, removed) = decode_meta(meta, format).map_err(|error| damaged(&error.to_string()))?;
     Ok(StoredSnapshot {
         meta,
-        image: Arc::new(image.to_vec()),
+        image: Image {
+            state: Arc::new(image.to_vec()),
+            removed,
+        },
     })
 }
 
-fn decode_meta(bytes: &[u8]) -> Result<SnapshotMeta, Malformed> {
+fn decode_meta(bytes: &[u8], format: u64) -> Result<(SnapshotMeta, BTreeSet<NodeId>), Malformed> {
     let mut r = Reader::new(bytes);
-    r.array(2)?;
+    r.array(format + 1)?;
     let meta = SnapshotMeta {
         last_log_id: r.option(Reader::log_id)?,
         last_membership: r.stored_membership()?,
     };
+    let removed = match format {
+        1 => BTreeSet::new(),
+        _ => r.list(Reader::number)?.into_iter().collect(),
+    };
     if !r.at_end() {
         return Err(Malformed::new("something follows the meta data"));
     }
-    Ok(meta)
+    Ok((meta, removed))
 }
 
 #[cfg(test)]

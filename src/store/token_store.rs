@@ -121,6 +121,8 @@ pub struct Health {
     /// The highest index applied here, and the highest known to be committed.
     pub applied_index: u64,
     pub committed_index: u64,
+    /// The replicas' states differ and no majority is alike: nobody serves.
+    pub suspended: bool,
     /// The store has stopped for good, and why.
     pub fatal: Option<String>,
 }
@@ -129,6 +131,7 @@ impl Health {
     /// Fit to serve: a known leader and nearly everything applied.
     pub const fn is_ready(&self) -> bool {
         self.leader_known
+            && !self.suspended
             && self.fatal.is_none()
             && self.committed_index.saturating_sub(self.applied_index) < 1_000
     }

@@ -4,8 +4,10 @@ mod contract;
 mod crash_sim;
 mod folder;
 mod group_commit;
+mod group_sim;
 mod kill;
 mod sim_disk;
+mod sim_net;
 mod sim_runtime;
 mod support;
 

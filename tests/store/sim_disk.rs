@@ -201,6 +201,24 @@ impl SimDisk {
         self.lock_state().syncs_left = Some(syncs);
     }
 
+    /// As the process sees it that runs now.
+    pub fn session(&self) -> Session {
+        Session {
+            disk: self.clone(),
+            process: self.lock_state().process,
+        }
+    }
+
+    /// An empty disk in the place of this one.
+    pub fn wipe(&self) {
+        self.kill();
+        let mut state = self.lock_state();
+        state.files.clear();
+        state.names.clear();
+        state.synced_names.clear();
+        state.unsynced.clear();
+    }
+
     /// The process is gone, the machine goes on: nothing that was written is lost.
     pub fn kill(&self) {
         let mut state = self.lock_state();
@@ -239,6 +257,59 @@ impl SimDisk {
         names
             .map(|(path, file)| (path.clone(), state.files[file].cached.clone()))
             .collect()
+    }
+}
+
+/// The disk as one process sees it: after [`SimDisk::kill`] and the like it changes nothing any more.
+pub struct Session {
+    disk: SimDisk,
+    process: u64,
+}
+
+impl Session {
+    fn disk(&self) -> io::Result<&SimDisk> {
+        match self.disk.lock_state().process == self.process {
+            true => Ok(&self.disk),
+            false => Err(power_lost()),
+        }
+    }
+}
+
+impl Disk for Session {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk()?.create_dir(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk()?.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Disk::open(self.disk()?, path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.disk()?.read(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk()?.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk()?.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk()?.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk()?.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Result<DiskLock, Option<u32>>> {
+        self.disk()?.lock(path)
     }
 }
 

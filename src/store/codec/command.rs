@@ -27,7 +27,7 @@ const CONFIGURE: u64 = 10;
 const ADOPT_KEY: u64 = 11;
 const FOUNDED: u64 = 12;
 
-pub(super) fn encode(command: &Command, w: &mut Writer) {
+pub(crate) fn encode(command: &Command, w: &mut Writer) {
     w.array(3).number(command.at_ms);
     match &command.operation {
         Operation::Register(o) => {
@@ -138,7 +138,7 @@ pub(super) fn encode(command: &Command, w: &mut Writer) {
     }
 }
 
-pub(super) fn decode(r: &mut Reader<'_>) -> Result<Command, Malformed> {
+pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Command, Malformed> {
     r.array(3)?;
     let at_ms = r.number()?;
     let operation = match r.number()? {

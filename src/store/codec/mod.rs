@@ -13,6 +13,7 @@ pub(crate) mod samples;
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 
+pub(crate) use command::{decode as decode_command, encode as encode_command};
 pub(crate) use record::{Base, Record};
 
 use super::types::{LeaderId, LogId, Member, Membership, StoredMembership, Vote};

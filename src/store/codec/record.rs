@@ -69,19 +69,7 @@ impl Record {
                     .option(base.last, Writer::log_id);
             }
             Self::Vote(vote) => w.array(2).number(VOTE).vote(*vote),
-            Self::Entry(entry) => {
-                w.array(4).number(ENTRY).log_id(entry.log_id);
-                match &entry.payload {
-                    Payload::Blank => {
-                        w.number(BLANK).array(0);
-                    }
-                    Payload::Normal(proposal) => {
-                        w.number(COMMAND);
-                        command::encode(&proposal.0, w);
-                    }
-                    Payload::Membership(membership) => w.number(MEMBERSHIP).membership(membership),
-                }
-            }
+            Self::Entry(entry) => Self::encode_entry(entry, w),
             Self::Truncate(last) => {
                 w.array(2).number(TRUNCATE).option(*last, Writer::log_id);
             }
@@ -89,6 +77,29 @@ impl Record {
             Self::Committed(upto) => {
                 w.array(2).number(COMMITTED).option(*upto, Writer::log_id);
             }
+        }
+    }
+
+    /// As [`Record::Entry`] is encoded.
+    pub(crate) fn encode_entry(entry: &Entry, w: &mut Writer) {
+        w.array(4).number(ENTRY).log_id(entry.log_id);
+        match &entry.payload {
+            Payload::Blank => {
+                w.number(BLANK).array(0);
+            }
+            Payload::Normal(proposal) => {
+                w.number(COMMAND);
+                command::encode(&proposal.0, w);
+            }
+            Payload::Membership(membership) => w.number(MEMBERSHIP).membership(membership),
+        }
+    }
+
+    /// Reads what must be an entry.
+    pub(crate) fn decode_entry(r: &mut Reader<'_>) -> Result<Entry, Malformed> {
+        match Self::decode(r)? {
+            Self::Entry(entry) => Ok(entry),
+            _ => Err(Malformed::new("a record that is no entry")),
         }
     }
 

@@ -1,0 +1,226 @@
+//! What a replica knows of the others of its group, by telling them how it is and hearing how they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openraft::AsyncRuntime;
+use openraft::async_runtime::WatchReceiver as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::lifecycle::State;
+
+use super::config::GroupConfig;
+use super::peers::{
+    ANYBODY, Ask, AskError, Caller, Heard, LATELY_MS, PeerAddress, Pulse, Refusal, Reply, Roster,
+};
+use super::raft_store::{Inner, lock_of};
+use super::rounds::{Verdict, compare};
+use super::types::{Membership, NodeId};
+
+/// How often a replica tells the others how it is.
+pub(crate) const PULSE: Duration = Duration::from_millis(500);
+/// How long an answer to that is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The group as one replica sees it.
+pub(crate) struct Group {
+    address: PeerAddress,
+    list: BTreeSet<PeerAddress>,
+    caller: Caller,
+    roster: Mutex<Roster>,
+    /// When this replica began to listen, by the clock that nobody sets.
+    since_boot_ms: u64,
+    /// A member of the group has said that this replica was removed from it.
+    removed: AtomicBool,
+}
+
+impl Group {
+    pub(crate) fn new(config: &GroupConfig, caller: Caller, boot_ms: u64) -> Self {
+        Self {
+            address: config.address.clone(),
+            list: config.list.clone(),
+            caller,
+            roster: Mutex::default(),
+            since_boot_ms: boot_ms,
+            removed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) const fn address(&self) -> &PeerAddress {
+        &self.address
+    }
+
+    pub(crate) const fn list(&self) -> &BTreeSet<PeerAddress> {
+        &self.list
+    }
+
+    pub(crate) const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Since when, on the clock that nobody sets, this node was not heard of.
+    pub(crate) fn silent_since(&self, node: NodeId) -> u64 {
+        let roster = lock_of(&self.roster);
+        let last = roster.last(node).map_or(0, |heard| heard.at_boot_ms);
+        last.max(self.since_boot_ms)
+    }
+
+    /// What was heard of within the last so many milliseconds.
+    pub(crate) fn heard(&self, boot_ms: u64, within_ms: u64) -> BTreeMap<NodeId, Heard> {
+        let roster = lock_of(&self.roster);
+        let heard = roster.since(boot_ms, within_ms);
+        heard.map(|(node, heard)| (node, heard.clone())).collect()
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for address in &self.list {
+            digest.update(address.as_str());
+            digest.update([0]);
+        }
+        digest.finalize().into()
+    }
+}
+
+impl<Rt: AsyncRuntime> Inner<Rt> {
+    pub(crate) fn membership(&self) -> Membership {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().clone()
+    }
+
+    /// This replica is of no group yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.membership().voter_ids().next().is_none()
+    }
+
+    /// Nobody knows which of the replicas' states is right.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.health().borrow().suspended
+    }
+
+    /// A member of the group has said that this replica was removed from it.
+    pub(crate) fn is_removed(&self) -> bool {
+        (self.group()).is_some_and(|group| group.removed.load(Ordering::SeqCst))
+    }
+
+    /// The other members' clocks as they are now, of those heard of lately.
+    pub(crate) fn clocks_heard(&self, group: &Group, boot_ms: u64) -> Vec<u64> {
+        let membership = self.membership();
+        let heard = group.heard(boot_ms, LATELY_MS).into_iter();
+        heard
+            .filter(|(node, _)| membership.get_node(node).is_some())
+            .map(|(_, heard)| heard.clock_ms(boot_ms))
+            .collect()
+    }
+
+    /// How this replica is.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse {
+            clock_ms: self.clocks().readings().wall_ms,
+            is_new: self.is_new(),
+            list: self.group().map_or([0; 32], Group::digest),
+            applied: self.health().borrow().applied_index,
+            hashes: self.shared().rounds.all(),
+            rules: State::new().rules_version(),
+        }
+    }
+
+    /// Another replica has told how it is.
+    pub(crate) fn hear(&self, node: NodeId, address: &PeerAddress, pulse: Pulse) {
+        let Some(group) = self.group() else {
+            return;
+        };
+        let heard = Heard {
+            address: address.clone(),
+            at_boot_ms: self.clocks().readings().boot_ms,
+            pulse,
+        };
+        lock_of(&group.roster).hear(node, heard);
+    }
+
+    /// Whom to tell: whoever should be there, and whoever is.
+    fn neighbours(&self, group: &Group) -> BTreeSet<PeerAddress> {
+        let membership = self.membership();
+        let members = membership.nodes();
+        let mut all: BTreeSet<PeerAddress> = members
+            .map(|(_, member)| PeerAddress::new(&member.address))
+            .filter(|address| !address.as_str().is_empty())
+            .collect();
+        all.extend(group.list.iter().cloned());
+        all.remove(&group.address);
+        all
+    }
+
+    /// Tells the others how this replica is, over and over, until told to stop.
+    pub(crate) async fn pulses(self: Arc<Self>) {
+        while !self.is_stopping() {
+            if let Some(group) = self.group() {
+                for address in self.neighbours(group) {
+                    let asked = group.caller.ask::<Rt>(
+                        &address,
+                        ANYBODY,
+                        Ask::Pulse(self.pulse()),
+                        PATIENCE,
+                    );
+                    let inner = self.clone();
+                    drop(Rt::spawn(async move {
+                        let answer = asked.await;
+                        inner.take_pulse(&address, answer);
+                    }));
+                }
+                self.judge(group);
+            }
+            Rt::sleep(PULSE).await;
+        }
+    }
+
+    fn take_pulse(&self, address: &PeerAddress, answer: Result<(NodeId, Reply), AskError>) {
+        match answer {
+            Ok((node, Reply::Pulse(pulse))) => self.hear(node, address, pulse),
+            Err(AskError::Refused(Refusal::Removed)) => {
+                if let Some(group) = self.group()
+                    && !group.removed.swap(true, Ordering::SeqCst)
+                {
+                    tracing::error!(peer = %address, "this replica was removed from the group");
+                    self.fail("this replica was removed from the group");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::trace!(peer = %address, %error, "a peer does not answer"),
+        }
+    }
+
+    /// Compares this replica's state with the others'.
+    fn judge(&self, group: &Group) {
+        let voters: BTreeSet<NodeId> = self.membership().voter_ids().collect();
+        let me = self.identity().node_id;
+        let boot_ms = self.clocks().readings().boot_ms;
+        let mut hashes: BTreeMap<NodeId, BTreeMap<_, _>> = (group.heard(boot_ms, LATELY_MS))
+            .into_iter()
+            .filter(|(node, _)| voters.contains(node))
+            .map(|(node, heard)| (node, heard.pulse.hashes.into_iter().collect()))
+            .collect();
+        hashes.insert(me, self.shared().rounds.all().into_iter().collect());
+        let verdict = compare(me, &hashes, voters.len());
+        if let Verdict::InTheMinority(index) = verdict {
+            tracing::error!(
+                index,
+                "this replica's state is not that of the others: it stops"
+            );
+            self.fail("the state is not that of the other replicas");
+        }
+        let suspend = matches!(verdict, Verdict::NoMajority(_));
+        if self.suspend(suspend) {
+            match verdict {
+                Verdict::NoMajority(index) => tracing::error!(
+                    index,
+                    "the replicas' states differ and no majority is alike: nobody serves until this is put right"
+                ),
+                _ => tracing::info!("the replicas' states agree again"),
+            }
+        }
+    }
+}

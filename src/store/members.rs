@@ -1,0 +1,363 @@
+//! The members of the group: what is known of each, and the leader's changes of who they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::raft::Precondition;
+use openraft::{AsyncRuntime, ChangeMembers};
+
+use super::group::{Group, PULSE};
+use super::identity;
+use super::peers::{Ask, PeerAddress, Reply};
+use super::raft_store::{Inner, LOOK};
+use super::steward::{self, Change, View};
+use super::token_store::StoreError;
+use super::types::{LogId, Member, Membership, NodeId, TypeConfig};
+
+/// A member that was not heard of for so long has vanished: whoever is new at its address may take its place.
+const VANISHED_MS: u64 = 30_000;
+/// Whoever was heard of within this time is there.
+const PRESENT_MS: u64 = 3_000;
+/// How long a change of the members is waited for; it goes on by itself after that.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a leader that is about to stop waits for another to take over.
+const HAND_OVER: Duration = Duration::from_secs(3);
+
+/// What a replica knows of the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// The number of the last election that is known here.
+    pub term: u64,
+    pub leader: Option<u64>,
+    /// In order of their node ids.
+    pub members: Vec<MemberView>,
+}
+
+/// What a replica knows of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    pub node_id: u64,
+    pub address: String,
+    pub role: Role,
+    /// It is the replica that was asked.
+    pub is_asked: bool,
+    /// Up to where its log is known to agree with the leader's; only the leader knows of others.
+    pub matched: Option<u64>,
+    /// The last index that it said to have applied.
+    pub applied: Option<u64>,
+    /// How many entries it had not applied yet when it was last heard of.
+    pub lag: Option<u64>,
+    /// How long ago it was heard of, in milliseconds; `None`: never since this replica has started.
+    pub heard_ms_ago: Option<u64>,
+    /// How far its clock is ahead of this replica's, in milliseconds.
+    pub clock_ahead_ms: Option<i64>,
+}
+
+impl MemberView {
+    /// It was heard of a moment ago.
+    pub fn is_present(&self) -> bool {
+        self.is_asked || self.heard_ms_ago.is_some_and(|ago| ago <= PRESENT_MS)
+    }
+}
+
+/// What a member does in the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Leader,
+    Voter,
+    /// It is sent the log and does not vote.
+    Learner,
+}
+
+impl Role {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Voter => "voter",
+            Self::Learner => "learner",
+        }
+    }
+}
+
+/// Why members were not removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    #[error("there is no member of this id")]
+    NotAMember,
+    #[error(
+        "of those that would be left no majority is there, and without one the store stands still: bring them back first, or remove all the same with --force"
+    )]
+    WouldLoseQuorum,
+    #[error("this would leave no member at all")]
+    NobodyLeft,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl<Rt: AsyncRuntime> Inner<Rt> {
+    /// While it leads: does whatever change of the members is due, one after the other, until told to stop.
+    pub(crate) async fn steward(self: Arc<Self>) {
+        let mut is_settled = !self.identity().founding;
+        while !self.is_stopping() {
+            if !is_settled && !self.is_new() {
+                is_settled = self.settle().await;
+            }
+            if self.leads()
+                && let Some(group) = self.group()
+                && let Some((change, as_of)) = self.next_change(group)
+            {
+                self.carry_out(change, as_of).await;
+            }
+            Rt::sleep(PULSE).await;
+        }
+    }
+
+    /// From now on this folder is a member's: what is missing in it then is missing.
+    async fn settle(self: &Arc<Self>) -> bool {
+        let inner = self.clone();
+        let written = Rt::spawn_blocking(move || {
+            identity::founding_complete(inner.disk(), &inner.config().data_dir, &inner.identity())
+        });
+        match written.await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "it is not written down that this replica is a member");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn next_change(&self, group: &Group) -> Option<(Change, Option<LogId>)> {
+        let (membership, as_of, matched, last_index) = {
+            let metrics = self.raft().metrics();
+            let metrics = metrics.borrow_watched();
+            let matched: BTreeMap<NodeId, u64> = (metrics.replication.iter().flatten())
+                .filter_map(|(node, id)| Some((*node, id.as_ref()?.index)))
+                .collect();
+            (
+                metrics.membership_config.membership().clone(),
+                *metrics.membership_config.log_id(),
+                matched,
+                metrics.last_log_index.unwrap_or(0),
+            )
+        };
+        let boot_ms = self.clocks().readings().boot_ms;
+        let mut newcomers = BTreeMap::new();
+        let mut proven = BTreeMap::new();
+        for (node, heard) in group.heard(boot_ms, PRESENT_MS) {
+            if membership.get_node(&node).is_some() {
+                proven.insert(node, heard.address);
+            } else if heard.pulse.is_new && !self.was_removed(node) {
+                newcomers.insert(node, heard.address);
+            }
+        }
+        let vanished = self.vanished(group, &membership, boot_ms);
+        let change = steward::next(&View {
+            membership: &membership,
+            list: group.list(),
+            newcomers: &newcomers,
+            proven: &proven,
+            vanished: &vanished,
+            matched: &matched,
+            last_index,
+        })?;
+        Some((change, as_of))
+    }
+
+    fn vanished(&self, group: &Group, membership: &Membership, boot_ms: u64) -> BTreeSet<NodeId> {
+        let others = membership.nodes().map(|(node, _)| *node);
+        others
+            .filter(|node| *node != self.identity().node_id)
+            .filter(|node| boot_ms.saturating_sub(group.silent_since(*node)) >= VANISHED_MS)
+            .collect()
+    }
+
+    async fn carry_out(&self, change: Change, as_of: Option<LogId>) {
+        tracing::info!(?change, "changing the members of the group");
+        let member = |address: PeerAddress| Member {
+            address: address.as_str().to_owned(),
+        };
+        let changes = match change {
+            Change::AddLearner(node, address) => {
+                ChangeMembers::AddNodes(BTreeMap::from([(node, member(address))]))
+            }
+            Change::SetAddress(node, address) => {
+                ChangeMembers::SetNodes(BTreeMap::from([(node, member(address))]))
+            }
+            Change::DropLearner(node) => ChangeMembers::RemoveNodes(BTreeSet::from([node])),
+            Change::SetVoters(voters) => ChangeMembers::ReplaceAllVoters(voters),
+        };
+        if let Err(error) = self.change_members(changes, as_of).await {
+            tracing::warn!(%error, "the members could not be changed; it is tried again");
+        }
+    }
+
+    /// Changes the members, if they are still those as of this entry.
+    async fn change_members(
+        &self,
+        changes: ChangeMembers<NodeId, Member>,
+        as_of: Option<LogId>,
+    ) -> Result<(), StoreError> {
+        let unchanged = Precondition::<TypeConfig<Rt>>::LastMembershipLogId {
+            last_membership_log_id: as_of,
+        };
+        let changed = (self.raft()).change_membership_if(changes, false, [unchanged]);
+        match Rt::timeout(PATIENCE, changed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "openraft refuses to change the members");
+                Err(StoreError::Unknown)
+            }
+            Err(_) => Err(StoreError::Unknown),
+        }
+    }
+
+    /// Removes members, or has the leader remove them.
+    pub(crate) async fn remove_members(
+        &self,
+        nodes: BTreeSet<NodeId>,
+        force: bool,
+    ) -> Result<(), RemoveError> {
+        if self.leads() {
+            return self.remove_here(nodes, force).await;
+        }
+        match self.ask_leader(Ask::Remove { nodes, force }).await? {
+            Reply::Removed(result) => result,
+            _ => Err(StoreError::Unknown.into()),
+        }
+    }
+
+    /// As the leader.
+    pub(crate) async fn remove_here(
+        &self,
+        nodes: BTreeSet<NodeId>,
+        force: bool,
+    ) -> Result<(), RemoveError> {
+        let group = self.group().ok_or(StoreError::NoLeader)?;
+        let (membership, as_of) = {
+            let metrics = self.raft().metrics();
+            let metrics = metrics.borrow_watched();
+            let config = &metrics.membership_config;
+            (config.membership().clone(), *config.log_id())
+        };
+        if nodes.iter().any(|node| membership.get_node(node).is_none()) {
+            return Err(RemoveError::NotAMember);
+        }
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let left: BTreeSet<NodeId> = voters.difference(&nodes).copied().collect();
+        if left.is_empty() {
+            return Err(RemoveError::NobodyLeft);
+        }
+        let boot_ms = self.clocks().readings().boot_ms;
+        let heard = group.heard(boot_ms, PRESENT_MS);
+        let me = self.identity().node_id;
+        let is_there = |node: &&NodeId| **node == me || heard.contains_key(*node);
+        if !force && left.iter().filter(is_there).count() <= left.len() / 2 {
+            return Err(RemoveError::WouldLoseQuorum);
+        }
+        let learners: BTreeSet<NodeId> = (membership.learner_ids())
+            .filter(|node| nodes.contains(node))
+            .collect();
+        let changes = ChangeMembers::Batch(vec![
+            ChangeMembers::RemoveNodes(learners),
+            ChangeMembers::ReplaceAllVoters(left),
+        ]);
+        tracing::info!(?nodes, force, "removing members of the group");
+        Ok(self.change_members(changes, as_of).await?)
+    }
+
+    /// What this replica knows of the group.
+    pub(crate) fn members(&self) -> Members {
+        let me = self.identity().node_id;
+        let boot_ms = self.clocks().readings().boot_ms;
+        let wall_ms = self.clocks().readings().wall_ms;
+        let heard = (self.group()).map_or_else(BTreeMap::new, |g| g.heard(boot_ms, u64::MAX));
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let last = metrics.last_log_index.unwrap_or(0);
+        let index = |id: &Option<LogId>| id.as_ref().map(|id| id.index);
+        let own_applied = index(&metrics.last_applied);
+        let view = |(node, member): (&NodeId, &Member)| {
+            let is_asked = *node == me;
+            let heard = heard.get(node);
+            let applied = match is_asked {
+                true => own_applied,
+                false => heard.map(|heard| heard.pulse.applied),
+            };
+            let replication = metrics.replication.as_ref();
+            MemberView {
+                node_id: *node,
+                address: member.address.clone(),
+                role: match (metrics.current_leader == Some(*node), voters.contains(node)) {
+                    (true, _) => Role::Leader,
+                    (false, true) => Role::Voter,
+                    (false, false) => Role::Learner,
+                },
+                is_asked,
+                matched: match is_asked {
+                    true => metrics.last_log_index,
+                    false => replication.and_then(|of| index(of.get(node)?)),
+                },
+                applied,
+                lag: applied.map(|applied| last.saturating_sub(applied)),
+                heard_ms_ago: match is_asked {
+                    true => Some(0),
+                    false => heard.map(|heard| boot_ms.saturating_sub(heard.at_boot_ms)),
+                },
+                clock_ahead_ms: match is_asked {
+                    true => Some(0),
+                    false => heard.map(|heard| {
+                        heard
+                            .clock_ms(boot_ms)
+                            .cast_signed()
+                            .wrapping_sub(wall_ms.cast_signed())
+                    }),
+                },
+            }
+        };
+        let members = membership.nodes().map(view).collect();
+        Members {
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            members,
+        }
+    }
+
+    /// Has another replica lead, if this one does: who asks meanwhile is not kept waiting for an election.
+    pub(crate) async fn hand_over(&self) {
+        let Some(group) = self.group() else {
+            return;
+        };
+        if !self.leads() {
+            return;
+        }
+        let boot_ms = self.clocks().readings().boot_ms;
+        let present = group.heard(boot_ms, PRESENT_MS);
+        let best = {
+            let metrics = self.raft().metrics();
+            let metrics = metrics.borrow_watched();
+            let membership = metrics.membership_config.membership();
+            let matched = |node: &NodeId| metrics.replication.as_ref()?.get(node).copied();
+            let others = membership
+                .voter_ids()
+                .filter(|node| present.contains_key(node));
+            others.max_by_key(matched)
+        };
+        let Some(to) = best else {
+            return;
+        };
+        if self.raft().trigger().transfer_leader(to).await.is_err() {
+            return;
+        }
+        let mut waited = Duration::ZERO;
+        while waited < HAND_OVER && self.leads() {
+            Rt::sleep(LOOK).await;
+            waited += LOOK;
+        }
+    }
+}

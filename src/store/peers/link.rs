@@ -1,0 +1,350 @@
+//! The way to one peer: what openraft sends to it, and what else is asked of it.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, Either, select};
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use openraft::alias::{SnapshotOf, VoteOf};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use rand::Rng as _;
+
+use crate::store::snapshot::Image;
+use crate::store::types::{LogId, Member, NodeId, TypeConfig};
+use crate::token::StoreId;
+
+use super::message::{Answer, Append, Ask, Piece, Refusal, Reply, Request};
+use super::transport::{CallError, PeerAddress, Transport};
+
+/// How long an answer to appended entries is waited for: a peer's disk may be slow for once.
+const APPEND: Duration = Duration::from_secs(2);
+/// How long that to a piece of a snapshot is; the last one is answered when all of it is installed.
+const PIECE: Duration = Duration::from_secs(10);
+const LAST_PIECE: Duration = Duration::from_secs(60);
+/// So many requests to append are on their way at once.
+const PIPELINE: usize = 32;
+/// So long a piece of a snapshot is: small enough that what else is sent need not wait for it.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Why there is no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+}
+
+impl AskError {
+    fn no_answer(why: impl ToString) -> Self {
+        Self::Call(CallError::NoAnswer(why.to_string()))
+    }
+}
+
+/// Who asks, and by what way.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub store_id: StoreId,
+    pub node_id: NodeId,
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Caller {
+    /// Asks; the request is sent when the call returns. Returns who answered, and what.
+    pub(crate) fn ask<Rt: AsyncRuntime>(
+        &self,
+        address: &PeerAddress,
+        to: NodeId,
+        ask: Ask,
+        patience: Duration,
+    ) -> impl Future<Output = Result<(NodeId, Reply), AskError>> + Send + use<Rt> {
+        let request = Request {
+            store_id: self.store_id,
+            from: self.node_id,
+            to,
+            ask,
+        };
+        let call = self.transport.call(address, request.encode());
+        async move {
+            let called = Rt::timeout(patience, call).await;
+            let bytes = called.map_err(|_| AskError::no_answer("it took too long"))??;
+            let Answer { from, reply } = Answer::decode(&bytes).map_err(AskError::no_answer)?;
+            match reply {
+                Reply::Refused(refusal) => Err(AskError::Refused(refusal)),
+                reply => Ok((from, reply)),
+            }
+        }
+    }
+}
+
+/// Makes openraft's ways to the members.
+pub(crate) struct Links<Rt> {
+    caller: Caller,
+    runtime: PhantomData<fn() -> Rt>,
+}
+
+impl<Rt> Links<Rt> {
+    pub(crate) const fn new(caller: Caller) -> Self {
+        Self {
+            caller,
+            runtime: PhantomData,
+        }
+    }
+}
+
+impl<Rt: AsyncRuntime> RaftNetworkFactory<TypeConfig<Rt>> for Links<Rt> {
+    type Network = Link<Rt>;
+
+    async fn new_client(&mut self, target: NodeId, member: &Member) -> Link<Rt> {
+        Link {
+            caller: self.caller.clone(),
+            to: target,
+            address: PeerAddress::new(&member.address),
+            runtime: PhantomData,
+        }
+    }
+}
+
+/// The way to one member.
+pub(crate) struct Link<Rt> {
+    caller: Caller,
+    to: NodeId,
+    address: PeerAddress,
+    runtime: PhantomData<fn() -> Rt>,
+}
+
+impl<Rt: AsyncRuntime> Link<Rt> {
+    fn ask(
+        &self,
+        ask: Ask,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Reply, AskError>> + Send + use<Rt> {
+        let asked = (self.caller).ask::<Rt>(&self.address, self.to, ask, patience);
+        asked.map(|answered| answered.map(|(_, reply)| reply))
+    }
+
+    fn append(
+        &self,
+        rpc: AppendEntriesRequest<TypeConfig<Rt>>,
+    ) -> impl Future<
+        Output = Result<AppendEntriesResponse<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>>,
+    > + Send
+    + use<Rt> {
+        let append = Append {
+            vote: rpc.vote,
+            previous: rpc.prev_log_id,
+            entries: rpc.entries,
+            committed: rpc.leader_commit,
+        };
+        self.ask(Ask::Append(append), APPEND).map(|reply| {
+            Ok(match reply.map_err(rpc_error)? {
+                Reply::Appended => AppendEntriesResponse::Success,
+                Reply::AppendedTo(last) => AppendEntriesResponse::PartialSuccess(last),
+                Reply::Conflict => AppendEntriesResponse::Conflict,
+                Reply::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote),
+                _ => return Err(another_answer()),
+            })
+        })
+    }
+
+    async fn ask_vote(
+        &self,
+        pre: bool,
+        rpc: VoteRequest<TypeConfig<Rt>>,
+        patience: Duration,
+    ) -> Result<VoteResponse<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>> {
+        let ask = Ask::Vote {
+            pre,
+            vote: rpc.vote,
+            last: rpc.last_log_id,
+            leadership_transfer: rpc.leadership_transfer,
+        };
+        match self.ask(ask, patience).await.map_err(rpc_error)? {
+            Reply::Vote {
+                vote,
+                granted,
+                last,
+            } => Ok(VoteResponse::new(vote, last, granted)),
+            _ => Err(another_answer()),
+        }
+    }
+
+    /// Sends all of it, piece by piece. Each waits for the one before: what else is sent comes in between.
+    async fn send_snapshot(
+        &self,
+        vote: VoteOf<TypeConfig<Rt>>,
+        snapshot: SnapshotOf<TypeConfig<Rt>, Image>,
+    ) -> Result<SnapshotResponse<TypeConfig<Rt>>, AskError> {
+        let Image {
+            state: image,
+            removed,
+        } = snapshot.snapshot;
+        let crc32c = crc32c::crc32c(&image);
+        let transfer = Rt::thread_rng().next_u64();
+        let mut offset = 0;
+        loop {
+            let end = image.len().min(offset + PIECE_BYTES);
+            let piece = Piece {
+                vote,
+                transfer,
+                meta: snapshot.meta.clone(),
+                removed: removed.clone(),
+                offset: offset as u64,
+                total: image.len() as u64,
+                bytes: image[offset..end].to_vec(),
+                crc32c,
+            };
+            let is_last = end == image.len();
+            let patience = if is_last { LAST_PIECE } else { PIECE };
+            match self.ask(Ask::Snapshot(piece), patience).await? {
+                Reply::Received(known) if is_last || known > vote => {
+                    return Ok(SnapshotResponse::new(known));
+                }
+                Reply::Received(_) => offset = end,
+                _ => return Err(AskError::no_answer("a piece of the snapshot was lost")),
+            }
+        }
+    }
+}
+
+fn rpc_error<Rt: AsyncRuntime>(error: AskError) -> RPCError<TypeConfig<Rt>> {
+    match error {
+        AskError::Call(CallError::NoAnswer(_)) => {
+            NetworkError::from_string(error.to_string()).into()
+        }
+        _ => Unreachable::from_string(error.to_string()).into(),
+    }
+}
+
+fn another_answer<Rt: AsyncRuntime>() -> RPCError<TypeConfig<Rt>> {
+    rpc_error(AskError::no_answer("an answer to something else"))
+}
+
+type AppendResults<'s, Rt> =
+    BoxStream<'s, Result<StreamAppendResult<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>>>;
+
+impl<Rt: AsyncRuntime> RaftNetworkV2<TypeConfig<Rt>> for Link<Rt> {
+    type SnapshotData = Image;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig<Rt>>,
+        _: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>> {
+        self.append(rpc).await
+    }
+
+    /// Many requests on their way, their answers in the same order. What follows one that failed is of no use.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _: RPCOption,
+    ) -> BoxFuture<'s, Result<AppendResults<'s, Rt>, RPCError<TypeConfig<Rt>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig<Rt>>> + OptionalSend + Unpin + 'static,
+    {
+        let asked = input.map(move |rpc| {
+            let previous = rpc.prev_log_id;
+            let last = rpc.entries.last().map(|entry| entry.log_id).or(previous);
+            self.append(rpc)
+                .map(move |response| (response, previous, last))
+        });
+        let mut over = false;
+        let mut acknowledged = None;
+        let results = asked
+            .buffered(PIPELINE)
+            .map(move |(response, previous, last)| {
+                let is_overtaken = previous <= acknowledged;
+                acknowledged = last;
+                to_result(response, previous, last, is_overtaken)
+            })
+            .take_while(move |result| {
+                let goes_on = !std::mem::replace(&mut over, is_end(result));
+                async move { goes_on }
+            })
+            .map(|(result, _)| result)
+            .boxed();
+        async { Ok(results) }.boxed()
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig<Rt>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>> {
+        self.ask_vote(false, rpc, option.soft_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig<Rt>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>> {
+        self.ask_vote(true, rpc, option.soft_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<TypeConfig<Rt>>,
+        snapshot: SnapshotOf<TypeConfig<Rt>, Image>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig<Rt>>, StreamingError<TypeConfig<Rt>>> {
+        let sent = std::pin::pin!(self.send_snapshot(vote, snapshot));
+        match select(sent, std::pin::pin!(cancel)).await {
+            Either::Left((sent, _)) => sent.map_err(|error| rpc_error(error).into()),
+            Either::Right((closed, _)) => Err(closed.into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<TypeConfig<Rt>>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>> {
+        let ask = Ask::TakeOver {
+            from: *rpc.from_leader(),
+            last: rpc.last_log_id().copied(),
+        };
+        match self.ask(ask, option.soft_ttl()).await.map_err(rpc_error)? {
+            Reply::Done => Ok(Ok(())),
+            _ => Err(another_answer()),
+        }
+    }
+}
+
+type Appended<Rt> = (
+    Result<StreamAppendResult<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>>,
+    // Up to where it should have gone.
+    Option<LogId>,
+);
+
+fn to_result<Rt: AsyncRuntime>(
+    response: Result<AppendEntriesResponse<TypeConfig<Rt>>, RPCError<TypeConfig<Rt>>>,
+    previous: Option<LogId>,
+    last: Option<LogId>,
+    is_overtaken: bool,
+) -> Appended<Rt> {
+    let result = match response {
+        // The entry before those was acknowledged a moment ago: they came before it. Openraft would take it for a log that
+        // has lost entries. (There is none before the first.)
+        Ok(AppendEntriesResponse::Conflict) if is_overtaken => Err(another_answer()),
+        Ok(response) => Ok(response.into_stream_result(previous, last)),
+        Err(error) => Err(error),
+    };
+    (result, last)
+}
+
+/// Nothing after it counts: it failed, or went less far than it should have.
+fn is_end<Rt: AsyncRuntime>((result, last): &Appended<Rt>) -> bool {
+    !matches!(result, Ok(Ok(reached)) if reached == last)
+}

@@ -1,0 +1,248 @@
+//! What is answered to peers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use openraft::AsyncRuntime;
+use openraft::alias::SnapshotOf;
+use openraft::errors::{Fatal, RaftError};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
+use openraft::storage::Snapshot;
+
+use crate::store::raft_store::Inner;
+use crate::store::snapshot::Image;
+use crate::store::token_store::StoreError;
+use crate::store::types::{NodeId, TypeConfig};
+
+use super::message::{ANYBODY, Answer, Append, Ask, Piece, Refusal, Reply, Request, Unreadable};
+use super::transport::{PeerAddress, PeerService};
+
+/// No snapshot is longer: a peer that says so is not believed.
+const LONGEST_IMAGE: u64 = 64 << 30;
+
+/// Answers peers for one replica.
+pub(crate) struct Service<Rt: AsyncRuntime> {
+    store: Arc<Inner<Rt>>,
+    incoming: Arc<Mutex<Option<Incoming>>>,
+}
+
+/// A snapshot of which not all is there yet. There is one at a time: a later one takes its place.
+struct Incoming {
+    from: NodeId,
+    transfer: u64,
+    image: Vec<u8>,
+}
+
+impl<Rt: AsyncRuntime> Service<Rt> {
+    pub(crate) fn new(store: Arc<Inner<Rt>>) -> Self {
+        Self {
+            store,
+            incoming: Arc::default(),
+        }
+    }
+}
+
+impl<Rt: AsyncRuntime> PeerService for Service<Rt> {
+    fn answer(&self, from: &PeerAddress, request: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
+        let (store, incoming) = (self.store.clone(), self.incoming.clone());
+        let address = from.clone();
+        async move {
+            let reply = match Request::decode(&request) {
+                Ok(request) => reply(&store, &incoming, &address, request).await,
+                Err(Unreadable::Version) => Reply::Refused(Refusal::Version),
+                Err(Unreadable::Malformed(error)) => {
+                    tracing::warn!(peer = %address, %error, "a peer sent what cannot be read");
+                    Reply::Refused(Refusal::Malformed)
+                }
+            };
+            let from = store.identity().node_id;
+            Answer { from, reply }.encode()
+        }
+        .boxed()
+    }
+}
+
+/// Whether the caller may ask this, here.
+fn check<Rt: AsyncRuntime>(
+    store: &Inner<Rt>,
+    address: &PeerAddress,
+    request: &Request,
+) -> Result<(), Refusal> {
+    let me = store.identity();
+    if request.store_id != me.store_id {
+        return Err(Refusal::OtherStore);
+    }
+    if request.to != ANYBODY && request.to != me.node_id {
+        return Err(Refusal::NotMe);
+    }
+    if store.was_removed(request.from) {
+        return Err(Refusal::Removed);
+    }
+    // Whoever has moved may say so, and nothing else until its entry says so, too.
+    let entered = store.address_of(request.from);
+    if entered.is_some_and(|entered| entered != *address) && !matches!(request.ask, Ask::Pulse(_)) {
+        return Err(Refusal::NotYou);
+    }
+    Ok(())
+}
+
+async fn reply<Rt: AsyncRuntime>(
+    store: &Arc<Inner<Rt>>,
+    incoming: &Mutex<Option<Incoming>>,
+    address: &PeerAddress,
+    request: Request,
+) -> Reply {
+    if let Err(refusal) = check(store, address, &request) {
+        return Reply::Refused(refusal);
+    }
+    let from = request.from;
+    match request.ask {
+        Ask::Append(append) => append_entries(store, append).await,
+        Ask::Vote {
+            pre,
+            vote,
+            last,
+            leadership_transfer,
+        } => {
+            let mut rpc = VoteRequest::new(vote, last);
+            rpc.leadership_transfer = leadership_transfer;
+            let raft = store.raft();
+            let voted = match pre {
+                true => raft.pre_vote(rpc).await,
+                false => raft.vote(rpc).await,
+            };
+            voted.map_or_else(
+                refuse,
+                |VoteResponse {
+                     vote,
+                     vote_granted,
+                     last_log_id,
+                 }| {
+                    Reply::Vote {
+                        vote,
+                        granted: vote_granted,
+                        last: last_log_id,
+                    }
+                },
+            )
+        }
+        Ask::Snapshot(piece) => receive(store, incoming, from, piece).await,
+        Ask::TakeOver { from, last } => {
+            let rpc = TransferLeaderRequest::new(from, store.identity().node_id, last);
+            match store.raft().handle_transfer_leader(rpc).await {
+                Ok(Ok(())) => Reply::Done,
+                Ok(Err(_)) => Reply::Refused(Refusal::Unknown),
+                Err(_) => Reply::Refused(Refusal::Stopped),
+            }
+        }
+        Ask::Propose(command) => match store.commit(command.operation.clone()).await {
+            Ok((log_id, _)) => Reply::Committed(log_id),
+            Err(error) => Reply::Refused(match error {
+                StoreError::NoLeader | StoreError::KeysAmiss => Refusal::NotLeader,
+                StoreError::Unknown => Refusal::Unknown,
+                StoreError::Clock => Refusal::Clock,
+                StoreError::Stopped => Refusal::Stopped,
+            }),
+        },
+        Ask::ReadIndex => match store.read_log_id().await {
+            Ok(log_id) => Reply::ReadAfter(log_id),
+            Err(StoreError::Stopped) => Reply::Refused(Refusal::Stopped),
+            Err(_) => Reply::Refused(Refusal::NotLeader),
+        },
+        Ask::Remove { nodes, force } => match store.leads() {
+            false => Reply::Refused(Refusal::NotLeader),
+            true => Reply::Removed(store.remove_here(nodes, force).await),
+        },
+        Ask::Pulse(pulse) => {
+            store.hear(from, address, pulse);
+            Reply::Pulse(store.pulse())
+        }
+    }
+}
+
+async fn append_entries<Rt: AsyncRuntime>(store: &Inner<Rt>, append: Append) -> Reply {
+    let rpc = AppendEntriesRequest {
+        vote: append.vote,
+        prev_log_id: append.previous,
+        entries: append.entries,
+        leader_commit: append.committed,
+    };
+    let appended = store.raft().append_entries(rpc).await;
+    appended.map_or_else(refuse, |response| match response {
+        AppendEntriesResponse::Success => Reply::Appended,
+        AppendEntriesResponse::PartialSuccess(last) => Reply::AppendedTo(last),
+        AppendEntriesResponse::Conflict => Reply::Conflict,
+        AppendEntriesResponse::HigherVote(vote) => Reply::HigherVote(vote),
+    })
+}
+
+fn refuse<Rt: AsyncRuntime>(_: RaftError<TypeConfig<Rt>>) -> Reply {
+    Reply::Refused(Refusal::Stopped)
+}
+
+/// Takes a piece; with the last one installs the whole.
+async fn receive<Rt: AsyncRuntime>(
+    store: &Inner<Rt>,
+    incoming: &Mutex<Option<Incoming>>,
+    from: NodeId,
+    piece: Piece,
+) -> Reply {
+    let Some(image) = put_together(incoming, from, &piece) else {
+        return Reply::Lost;
+    };
+    let Some(image) = image else {
+        return Reply::Received(piece.vote);
+    };
+    if crc32c::crc32c(&image) != piece.crc32c {
+        tracing::warn!("a snapshot that was sent here has the wrong checksum");
+        return Reply::Lost;
+    }
+    let snapshot: SnapshotOf<TypeConfig<Rt>, Image> = Snapshot {
+        meta: piece.meta,
+        snapshot: Image {
+            state: Arc::new(image),
+            removed: piece.removed,
+        },
+    };
+    match store
+        .raft()
+        .install_full_snapshot(piece.vote, snapshot)
+        .await
+    {
+        Ok(response) => Reply::Received(response.vote),
+        Err(Fatal::Panicked | Fatal::Stopped | Fatal::StorageError(_)) => {
+            Reply::Refused(Refusal::Stopped)
+        }
+    }
+}
+
+/// `None`: it does not fit; `Some(None)`: more is to come; else the whole image.
+fn put_together(
+    incoming: &Mutex<Option<Incoming>>,
+    from: NodeId,
+    piece: &Piece,
+) -> Option<Option<Vec<u8>>> {
+    let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
+    if piece.offset == 0 {
+        *incoming = Some(Incoming {
+            from,
+            transfer: piece.transfer,
+            image: Vec::new(),
+        });
+    }
+    let of_this = |it: &&mut Incoming| it.from == from && it.transfer == piece.transfer;
+    let there = incoming.as_mut().filter(of_this)?;
+    let end = piece.offset.checked_add(piece.bytes.len() as u64)?;
+    if there.image.len() as u64 != piece.offset || end > piece.total || piece.total > LONGEST_IMAGE
+    {
+        return None;
+    }
+    there.image.extend_from_slice(&piece.bytes);
+    if end < piece.total {
+        return Some(None);
+    }
+    incoming.take().map(|whole| Some(whole.image))
+}

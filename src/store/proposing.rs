@@ -1,0 +1,224 @@
+//! Proposals and reads: stamped and committed by the leader, and forwarded to it by everybody else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
+use openraft::{AsyncRuntime, ReadPolicy};
+
+use crate::clock::Clock;
+use crate::lifecycle::{Command, Operation};
+
+use super::group_clock::GroupClock;
+use super::leader_clock::{LoneClock, Readings, Stamp, may_issue};
+use super::peers::{Ask, AskError, CallError, PeerAddress, Refusal, Reply};
+use super::raft_store::{Inner, lock_of};
+use super::token_store::{Committed, StoreError};
+use super::types::{LogId, NodeId, Proposal};
+
+/// The clock of this replica, and what is remembered of it.
+pub(crate) struct Clocks {
+    clock: Arc<dyn Clock>,
+    lone: Mutex<LoneClock>,
+    group: Mutex<GroupClock>,
+    /// The minute in which it was last said that the clock is not followed.
+    said: AtomicU64,
+}
+
+impl Clocks {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            lone: Mutex::default(),
+            group: Mutex::default(),
+            said: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn readings(&self) -> Readings {
+        Readings {
+            wall_ms: self.clock.now_ms(),
+            boot_ms: self.clock.boot_ms(),
+            synchronised: self.clock.is_synchronised(),
+        }
+    }
+
+    /// Takes a lone replica's clock for right. How far ahead it was, if it was held back, milliseconds.
+    pub(crate) fn accept(&self) -> Option<u64> {
+        lock_of(&self.lone).accept(self.readings())
+    }
+
+    /// Said once a minute, not at every proposal.
+    fn say_held_back(&self, readings: Readings, off_ms: u64, is_lone: bool) {
+        let minute = readings.boot_ms / 60_000 + 1;
+        if self.said.swap(minute, Ordering::Relaxed) == minute {
+            return;
+        }
+        match is_lone {
+            true => tracing::warn!(
+                step_ms = off_ms,
+                "the machine's clock stepped ahead and is not followed yet; if it is right: jointoken store clock accept"
+            ),
+            false => tracing::warn!(
+                off_ms,
+                "the machine's clock is far from those of the other replicas and is not followed: set it right"
+            ),
+        }
+    }
+}
+
+impl<Rt: AsyncRuntime> Inner<Rt> {
+    /// The time to stamp with. `None`: a group's clocks were not heard of yet.
+    fn stamp(&self) -> Option<u64> {
+        let clocks = self.clocks();
+        let readings = clocks.readings();
+        let voters = self.membership().voter_ids().count();
+        let is_lone = voters <= 1;
+        let Stamp {
+            at_ms,
+            held_back_ms,
+        } = match self.group().filter(|_| !is_lone) {
+            None => lock_of(&clocks.lone).stamp(readings),
+            Some(group) => {
+                let others = self.clocks_heard(group, readings.boot_ms);
+                lock_of(&clocks.group).stamp(readings, &others, voters)?
+            }
+        };
+        if let Some(off_ms) = held_back_ms {
+            clocks.say_held_back(readings, off_ms, is_lone);
+        }
+        Some(at_ms)
+    }
+
+    pub(crate) fn is_sweep_due(&self) -> bool {
+        let due_ms = self.live().read().next_due_ms();
+        due_ms
+            .zip(self.stamp())
+            .is_some_and(|(due_ms, now_ms)| due_ms <= now_ms)
+    }
+
+    /// Commits it as the leader, or has the leader commit it.
+    pub(crate) async fn propose(&self, operation: Operation) -> Result<Committed, StoreError> {
+        match self.commit(operation.clone()).await {
+            Err(StoreError::NoLeader) => self.forward(operation).await,
+            committed => committed.map(|(_, committed)| committed),
+        }
+    }
+
+    /// Stamps it and commits it, if this replica leads.
+    pub(crate) async fn commit(
+        &self,
+        operation: Operation,
+    ) -> Result<(LogId, Committed), StoreError> {
+        {
+            let health = self.health();
+            let health = health.borrow();
+            if health.fatal.is_some() || self.is_stopping() {
+                return Err(StoreError::Stopped);
+            }
+            if !health.is_leader || self.is_suspended() {
+                return Err(StoreError::NoLeader);
+            }
+        }
+        let at_ms = self.stamp().ok_or(StoreError::NoLeader)?;
+        if !may_issue(&operation, self.live().read().now_ms(), at_ms) {
+            return Err(StoreError::Clock);
+        }
+        let proposal = Proposal(Arc::new(Command { at_ms, operation }));
+        let written = self.raft().client_write(proposal);
+        match Rt::timeout(self.config().answer_timeout, written).await {
+            Ok(Ok(response)) => {
+                let committed = response.data.ok_or(StoreError::Unknown)?;
+                Ok((response.log_id, committed))
+            }
+            Ok(Err(RaftError::Fatal(_))) => Err(StoreError::Stopped),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                Err(StoreError::NoLeader)
+            }
+            // Appended here, or about to be: another leader may yet commit it.
+            Ok(Err(RaftError::APIError(_))) | Err(_) => Err(StoreError::Unknown),
+        }
+    }
+
+    /// The leader, if there is one and it is another.
+    fn leader(&self) -> Option<(NodeId, PeerAddress)> {
+        let leader = self.raft().metrics().borrow_watched().current_leader?;
+        let is_another = leader != self.identity().node_id;
+        let address = self.address_of(leader).filter(|_| is_another)?;
+        Some((leader, address))
+    }
+
+    pub(crate) async fn ask_leader(&self, ask: Ask) -> Result<Reply, StoreError> {
+        let (group, (leader, address)) =
+            (self.group().zip(self.leader())).ok_or(StoreError::NoLeader)?;
+        let patience = self.config().answer_timeout;
+        let asked = group.caller().ask::<Rt>(&address, leader, ask, patience);
+        match asked.await {
+            Ok((_, reply)) => Ok(reply),
+            Err(AskError::Call(CallError::NoAnswer(_)) | AskError::Refused(Refusal::Unknown)) => {
+                Err(StoreError::Unknown)
+            }
+            Err(AskError::Refused(Refusal::Clock)) => Err(StoreError::Clock),
+            Err(AskError::Call(CallError::NotSent(_)) | AskError::Refused(_)) => {
+                Err(StoreError::NoLeader)
+            }
+        }
+    }
+
+    async fn forward(&self, operation: Operation) -> Result<Committed, StoreError> {
+        if self.is_suspended() {
+            return Err(StoreError::NoLeader);
+        }
+        let forwards = &self.shared().forwards;
+        let under_way = forwards.begin();
+        let command = Command {
+            at_ms: 0,
+            operation,
+        };
+        let Reply::Committed(log_id) = self.ask_leader(Ask::Propose(Arc::new(command))).await?
+        else {
+            return Err(StoreError::Unknown);
+        };
+        let outcome = forwards.outcome(&under_way, log_id);
+        match Rt::timeout(self.config().answer_timeout, outcome).await {
+            Ok(Some(committed)) => Ok(committed),
+            Ok(None) | Err(_) => Err(StoreError::Unknown),
+        }
+    }
+
+    pub(crate) async fn barrier(&self) -> Result<(), StoreError> {
+        if self.is_suspended() {
+            return Err(StoreError::NoLeader);
+        }
+        let log_id = match self.read_log_id().await {
+            Err(StoreError::NoLeader) => match self.ask_leader(Ask::ReadIndex).await {
+                Ok(Reply::ReadAfter(log_id)) => log_id,
+                Ok(_) | Err(StoreError::Unknown) => return Err(StoreError::NoLeader),
+                Err(error) => return Err(error),
+            },
+            log_id => log_id?,
+        };
+        let patience = Some(self.config().answer_timeout);
+        let wait = self.raft().wait(patience);
+        let applied = wait.applied_index_at_least(Some(log_id.index), "read");
+        applied.await.map(|_| ()).map_err(|_| StoreError::NoLeader)
+    }
+
+    /// Up to where must be applied what is to be seen; the leader's to say.
+    pub(crate) async fn read_log_id(&self) -> Result<LogId, StoreError> {
+        // Never by lease: that would trust clocks.
+        let read = self.raft().get_read_linearizer(ReadPolicy::ReadIndex);
+        match Rt::timeout(self.config().answer_timeout, read).await {
+            Ok(Ok(linearizer)) => Ok(*linearizer.read_log_id().log_id()),
+            Ok(Err(RaftError::Fatal(
+                Fatal::Stopped | Fatal::Panicked | Fatal::StorageError(_),
+            ))) => Err(StoreError::Stopped),
+            Ok(Err(RaftError::APIError(
+                LinearizableReadError::ForwardToLeader(_)
+                | LinearizableReadError::QuorumNotEnough(_),
+            )))
+            | Err(_) => Err(StoreError::NoLeader),
+        }
+    }
+}
