@@ -288,7 +288,10 @@ mod tests {
                 last_log_id: Some(log_id),
                 last_membership: StoredMembership::new(Some(log_id), membership.unwrap()),
             },
-            image: Arc::new(State::new().encode()),
+            image: Image {
+                state: Arc::new(State::new().encode()),
+                removed: BTreeSet::new(),
+            },
         }
     }
 
@@ -323,7 +326,10 @@ mod tests {
         let golden: &[u8] = include_bytes!("../../tests/store/golden/snapshot-1.snapshot");
         let image = include_bytes!("../../tests/lifecycle/golden/state-1.image");
         let written = StoredSnapshot {
-            image: Arc::new(image.to_vec()),
+            image: Image {
+                state: Arc::new(image.to_vec()),
+                removed: BTreeSet::new(),
+            },
             ..snapshot(3)
         };
         let dir = tempfile::tempdir().unwrap();
@@ -346,7 +352,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let snapshots = snapshots(dir.path());
             let mut later = snapshot(3);
-            Arc::make_mut(&mut later.image)[at] += 1;
+            Arc::make_mut(&mut later.image.state)[at] += 1;
             snapshots.save(&later).unwrap();
             let error = snapshots.load().unwrap_err();
             assert!(matches!(error, OpenError::LaterRelease { .. }), "{error}");

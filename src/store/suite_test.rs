@@ -14,7 +14,7 @@ use super::audit::Auditor;
 use super::disk::{DiskLock, RealDisk};
 use super::live::Live;
 use super::log::{self, LogStore, Place};
-use super::machine::Machine;
+use super::machine::{Machine, Shared};
 use super::snapshot::Snapshots;
 use super::types::TypeConfig;
 
@@ -45,6 +45,7 @@ impl StoreBuilder<Config, LogStore<TokioRuntime>, Machine<TokioRuntime>, TempDir
         let snapshots = Snapshots::new(disk, dir.path().to_path_buf(), store_id, Arc::new(lock));
         let machine = Machine::new(
             Arc::new(Live::new(State::new())),
+            Shared::default(),
             snapshots,
             Auditor::new(None, 0),
         );

@@ -113,7 +113,10 @@ fn whatever_happens_to_a_group_nothing_told_is_lost_and_nobody_is_in_twice() {
     if let Ok(seed) = std::env::var("JOINTOKEN_SEED") {
         // With RUST_LOG=debug it tells all.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(false)
+            .init();
         live(seed.parse().unwrap(), &tally);
         return;
     }
@@ -380,9 +383,10 @@ impl World {
             None => format!("{} is down", machine.address),
             Some(store) => {
                 let (health, group) = (store.health().borrow().clone(), store.members());
-                let members = group.members.iter().map(|member| {
-                    format!("{}={}", member.node_id, member.role.as_str())
-                });
+                let members = group
+                    .members
+                    .iter()
+                    .map(|member| format!("{}={}", member.node_id, member.role.as_str()));
                 format!(
                     "{} {:?} term {} {:?} {health:?}",
                     machine.address,

@@ -462,7 +462,7 @@ impl Answer {
     }
 }
 
-fn put<'w>(w: &'w mut Writer, it: impl FnOnce(&mut Writer)) -> &'w mut Writer {
+fn put(w: &mut Writer, it: impl FnOnce(&mut Writer)) -> &mut Writer {
     it(w);
     w
 }

@@ -47,6 +47,7 @@ fn a_scrape_shows_the_store_as_it_is_now() {
     assert_eq!(value(&text, &build), 1.0);
 
     sender.send_replace(Health {
+        suspended: false,
         is_leader: true,
         leader_known: true,
         applied_index: 41,
