@@ -15,8 +15,10 @@ use crate::store::{OpenError, TokenStore};
 /// Whether a store that is not there yet is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfAbsent {
-    /// It is initialised.
+    /// It is made, and initialised once nobody else of its group, if it has one, is in another.
     Make,
+    /// It is made, and waits to be let in by a group that is there.
+    Join,
     /// It was there before: not to find it is an error.
     Refuse,
 }

@@ -33,6 +33,11 @@ pub enum FoundingError {
         /// What it says.
         founding: Founding,
     },
+    /// The first of a group's list found nothing, and was not told to found.
+    #[error(
+        "this replica is the first of its group's list, its data folder is empty and there are no keys in {0}. If there is no group yet, start it once with --new-group; if there is one, put its keys there"
+    )]
+    NotToldToFound(String),
     /// The founding object names another founding than the data folder.
     #[error(
         "{place} names store {} in epoch {}, but the data folder belongs to store {} in epoch {}: this replica is in the wrong place, or has the wrong volume",

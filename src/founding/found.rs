@@ -10,7 +10,7 @@ use super::error::FoundingError;
 use super::identity::{Identity, Stage};
 use super::item::{Item, ItemName};
 use super::material::{MakeError, Material, Piece};
-use super::vault::{Creation, FormerEpoch, FormerEpochs, FoundingObject, Vault};
+use super::vault::{Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject, Vault};
 use crate::clock::Clock;
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome};
@@ -18,8 +18,12 @@ use crate::pki::TrustDomain;
 use crate::store::{OpenError, StoreError, TokenStore, submit};
 use crate::token::SigningKey;
 
-/// How long a lone replica gets to become its own leader.
+/// How long a lone replica gets to become its own leader. One of a group waits for the others, however long that takes.
 const LEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether others have done what is waited for.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is said what is waited for.
+const SAY: Duration = Duration::from_secs(30);
 /// The greatest epoch that a status can hold: the API server takes integers as every reader of JSON keeps them (2^53 - 1).
 pub const MAX_EPOCH: u64 = (1 << 53) - 1;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -38,6 +42,19 @@ pub struct Site<'a> {
     pub trust_domain: &'a TrustDomain,
     /// For the dates of the CAs.
     pub clock: &'a dyn Clock,
+    /// Which of a group's replicas this is; `None`: it is alone.
+    pub group: Option<GroupPlace>,
+}
+
+/// What a replica of a group may do while there is no store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupPlace {
+    /// It is the first of the list, and nothing says that there was a group: it founds.
+    Founder,
+    /// It is the first of the list, and was not told that there is no group yet.
+    First,
+    /// Another founds.
+    Further,
 }
 
 /// A store that is open, with everything that signs for it.
@@ -71,16 +88,21 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
             configured: site.trust_domain.to_string(),
         });
     }
-    let founded_now = identity.stage != Stage::Founded;
+    let was_founded = identity.stage == Stage::Founded;
+    let founded_now = !was_founded && identity.stage != Stage::Joining;
     if identity.stage == Stage::Items {
         site.make_items(&identity).await?;
         site.advance(&mut identity, Stage::Store)?;
+    }
+    if identity.stage == Stage::Joining {
+        site.wait_for_items().await?;
     }
     let checks = site.checks();
     checks.check_object(&identity).await?;
     let pieces = checks.load_items(&identity).await?;
     let if_absent = match identity.stage {
         Stage::Founded => IfAbsent::Refuse,
+        Stage::Joining => IfAbsent::Join,
         Stage::Items | Stage::Store => IfAbsent::Make,
     };
     let opened = site.data.open_store(&identity, if_absent).await;
@@ -93,15 +115,21 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
         }
         error => error.into(),
     })?;
-    if founded_now {
-        commit(&*store, &founded(&identity, &pieces)).await?;
-    } else {
-        patiently(|| store.barrier()).await?;
+    match identity.stage {
+        Stage::Items | Stage::Store => {
+            let founded = founded(&identity, &pieces);
+            site.commit(&*store, &founded).await?;
+        }
+        Stage::Joining | Stage::Founded => site.patiently(|| store.barrier()).await?,
+    }
+    // Who founds may have been let in before it could write down that it did.
+    while identity.stage == Stage::Joining && store.founded().is_none() {
+        tokio::time::sleep(RETRY_AFTER).await;
     }
     checks.check_record(&*store, &identity, &pieces)?;
     let material = Material::of(pieces).ok_or(FoundingError::NoRecord(identity.store_id))?;
-    adopt(&*store, &material.resource_key).await?;
-    if founded_now {
+    site.adopt(&*store, &material.resource_key).await?;
+    if !was_founded {
         site.advance(&mut identity, Stage::Founded)?;
     }
     Ok(Opened {
@@ -120,8 +148,67 @@ impl Site<'_> {
         }
     }
 
-    /// Gives an empty folder its identity, unless another founding is in the way.
+    /// Gives an empty folder its identity.
     async fn settle(&self) -> Result<Identity, FoundingError> {
+        let drawn = match self.group {
+            None => self.draw_founder().await?,
+            Some(place) => loop {
+                if let Some(there) = self.vault.load(ItemName::PeersCa).await? {
+                    let founding = Founding {
+                        store_id: there.store_id,
+                        epoch: there.epoch,
+                    };
+                    break Identity::draw_newcomer(self.trust_domain.clone(), founding)?;
+                }
+                let place_of_keys = self.vault.place(ItemName::PeersCa);
+                match place {
+                    GroupPlace::Founder => break self.draw_founder().await?,
+                    GroupPlace::First => return Err(FoundingError::NotToldToFound(place_of_keys)),
+                    GroupPlace::Further => {
+                        tracing::info!(keys = %place_of_keys, "waiting for the first of the group to make its keys");
+                        self.until(SAY, async || {
+                            Ok(self.vault.load(ItemName::PeersCa).await?.is_some())
+                        })
+                        .await?;
+                    }
+                }
+            },
+        };
+        Ok(match self.data.create_identity(&drawn)? {
+            Creation::Created => drawn,
+            Creation::Exists(identity) => identity,
+        })
+    }
+
+    /// Looks again and again, for so long at most, whether it is so.
+    async fn until(
+        &self,
+        at_most: Duration,
+        is_so: impl AsyncFn() -> Result<bool, FoundingError>,
+    ) -> Result<bool, FoundingError> {
+        let began = tokio::time::Instant::now();
+        while !is_so().await? {
+            if began.elapsed() >= at_most {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(true)
+    }
+
+    /// Waits until whoever founds has made all items.
+    async fn wait_for_items(&self) -> Result<(), FoundingError> {
+        for name in ItemName::ALL {
+            let is_there = async || Ok(self.vault.load(name).await?.is_some());
+            while !self.until(SAY, is_there).await? {
+                tracing::info!(keys = %self.vault.place(name), "waiting for the first of the group to make its keys");
+            }
+        }
+        Ok(())
+    }
+
+    /// A new store, unless another founding is in the way.
+    async fn draw_founder(&self) -> Result<Identity, FoundingError> {
         if let Some(object) = self.object
             && let Some(founding) = object.load().await?
         {
@@ -146,11 +233,7 @@ impl Site<'_> {
             .checked_add(1)
             .filter(|epoch| *epoch <= MAX_EPOCH);
         let epoch = epoch.ok_or(FoundingError::NoEpochLeft(former))?;
-        let drawn = Identity::draw(self.trust_domain.clone(), epoch)?;
-        Ok(match self.data.create_identity(&drawn)? {
-            Creation::Created => drawn,
-            Creation::Exists(identity) => identity,
-        })
+        Ok(Identity::draw(self.trust_domain.clone(), epoch)?)
     }
 
     fn advance(&self, identity: &mut Identity, stage: Stage) -> Result<(), FoundingError> {
@@ -226,48 +309,50 @@ fn founded(identity: &Identity, pieces: &BTreeMap<ItemName, Piece>) -> Founded {
     }
 }
 
-/// Has the founding recorded. If another one is recorded, what differs is found by comparing.
-async fn commit(store: &dyn TokenStore, founded: &Founded) -> Result<(), FoundingError> {
-    match patiently(|| submit(store, founded.clone())).await? {
-        FoundedOutcome::Founded | FoundedOutcome::Known | FoundedOutcome::Conflict => Ok(()),
-        FoundedOutcome::Refused => Err(FoundingError::NoRecord(founded.store_id)),
-    }
-}
-
-/// Makes the key that mints known to the store, if it is not.
-async fn adopt(store: &dyn TokenStore, key: &SigningKey) -> Result<(), FoundingError> {
-    let command = AdoptKey {
-        key_id: key.id(),
-        purpose: key.purpose(),
-        fingerprint: key.fingerprint(),
-        max_ttl_ms: None,
-        node_pattern: None,
-    };
-    if store.keys().contains(&command) {
-        return Ok(());
-    }
-    match patiently(|| submit(store, command.clone())).await? {
-        AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => Ok(()),
-        AdoptKeyOutcome::Conflict | AdoptKeyOutcome::Refused | AdoptKeyOutcome::Retired => {
-            Err(FoundingError::Key(key.id()))
+impl Site<'_> {
+    /// Has the founding recorded. If another one is recorded, what differs is found by comparing.
+    async fn commit(&self, store: &dyn TokenStore, founded: &Founded) -> Result<(), FoundingError> {
+        match self.patiently(|| submit(store, founded.clone())).await? {
+            FoundedOutcome::Founded | FoundedOutcome::Known | FoundedOutcome::Conflict => Ok(()),
+            FoundedOutcome::Refused => Err(FoundingError::NoRecord(founded.store_id)),
         }
     }
-}
 
-/// Repeats what failed only because the store has just been started.
-async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let began = tokio::time::Instant::now();
-    loop {
-        match call().await {
-            Err(StoreError::NoLeader | StoreError::Unknown)
-                if began.elapsed() < LEADER_PATIENCE =>
-            {
-                tokio::time::sleep(RETRY_AFTER).await;
+    /// Makes the key that mints known to the store, if it is not.
+    async fn adopt(&self, store: &dyn TokenStore, key: &SigningKey) -> Result<(), FoundingError> {
+        let command = AdoptKey {
+            key_id: key.id(),
+            purpose: key.purpose(),
+            fingerprint: key.fingerprint(),
+            max_ttl_ms: None,
+            node_pattern: None,
+        };
+        if store.keys().contains(&command) {
+            return Ok(());
+        }
+        match self.patiently(|| submit(store, command.clone())).await? {
+            AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => Ok(()),
+            AdoptKeyOutcome::Conflict | AdoptKeyOutcome::Refused | AdoptKeyOutcome::Retired => {
+                Err(FoundingError::Key(key.id()))
             }
-            result => return result,
+        }
+    }
+
+    /// Repeats what failed only because the store has just been started.
+    async fn patiently<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let began = tokio::time::Instant::now();
+        loop {
+            match call().await {
+                Err(StoreError::NoLeader | StoreError::Unknown)
+                    if self.group.is_some() || began.elapsed() < LEADER_PATIENCE =>
+                {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                result => return result,
+            }
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Identity {
 /// How far a founding has come. Only forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// The group is founded elsewhere, or was: this replica is to be let in. Nothing is made here.
+    Joining,
     /// Items are being made: one that is not there yet is made. The store does not exist.
     Items,
     /// All items are there; the store is being made. An item that is missing is missing.
@@ -42,6 +44,7 @@ pub enum Stage {
 impl Stage {
     const fn as_str(self) -> &'static str {
         match self {
+            Stage::Joining => "joining",
             Stage::Items => "items",
             Stage::Store => "store",
             Stage::Founded => "founded",
@@ -57,9 +60,23 @@ impl Identity {
         Ok(Self {
             store_id: StoreId::random()?,
             epoch,
-            node_id: u64::from_be_bytes(node.0),
+            // 0 stands for whoever is at an address.
+            node_id: u64::from_be_bytes(node.0).max(1),
             trust_domain,
             stage: Stage::Items,
+        })
+    }
+
+    /// Draws another replica of a store whose founding is known.
+    pub(super) fn draw_newcomer(
+        trust_domain: TrustDomain,
+        founding: Founding,
+    ) -> Result<Self, RandomError> {
+        Ok(Self {
+            store_id: founding.store_id,
+            epoch: founding.epoch,
+            stage: Stage::Joining,
+            ..Self::draw(trust_domain, founding.epoch)?
         })
     }
 
@@ -84,6 +101,7 @@ impl Identity {
             node_id: u64::from_str_radix(field("node-id")?, 16).ok()?,
             trust_domain: field("trust-domain")?.parse().ok()?,
             stage: match field("stage")? {
+                "joining" => Stage::Joining,
                 "items" => Stage::Items,
                 "store" => Stage::Store,
                 "founded" => Stage::Founded,

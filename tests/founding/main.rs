@@ -85,6 +85,7 @@ async fn found(
     })?;
     let object = object.map(|object| mortal(life, object));
     found_or_open(Site {
+        group: None,
         data: &mortal(life, data),
         vault: &mortal(life, vault),
         object: object.as_ref().map(|object| object as &dyn FoundingObject),

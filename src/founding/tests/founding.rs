@@ -203,6 +203,7 @@ async fn on_disk(data: &std::path::Path, world: &Arc<World>) -> Result<Opened, F
             as BoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>>
     })?;
     let site = Site {
+        group: None,
         data: &folder,
         vault: &vault,
         object: None,

@@ -273,6 +273,7 @@ async fn run(process: &Arc<Process>) -> Result<Opened, FoundingError> {
 async fn run_as(process: &Arc<Process>, domain: &TrustDomain) -> Result<Opened, FoundingError> {
     let parts = Parts(process.clone());
     let site = Site {
+        group: None,
         data: &parts,
         vault: &parts,
         object: Some(&parts),
