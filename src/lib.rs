@@ -15,6 +15,8 @@ pub mod store;
 
 pub mod pki;
 
+pub mod peers;
+
 pub mod founding;
 
 pub mod bootstrap;

@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lifecycle", &["token"]),
     ("store", &["token", "lifecycle", "clock"]),
     ("pki", &[]),
+    ("peers", &["store", "pki", "clock"]),
     ("founding", &["token", "lifecycle", "store", "pki", "clock"]),
     (
         "bootstrap",
@@ -47,6 +48,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lifecycle",
             "store",
             "pki",
+            "peers",
             "founding",
             "bootstrap",
             "joiner",

@@ -3,18 +3,22 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Dated, keep_renewed};
 use crate::pki::{Authority, DoorIdentity, PkiError, TrustDomain};
 
 /// How long one lives, unless its CA ends before. The next is made when a third of its life is left.
 const LIFETIME_MS: u64 = 90 * 24 * 60 * 60 * 1000;
-/// How often the clock is looked at. Clocks are set and machines sleep: to wait for the very moment
-/// would miss it. It is also the least time between one certificate and the next.
-const LOOK: Duration = Duration::from_secs(60);
+
+impl Dated for DoorIdentity {
+    const WHAT: &'static str = "the door's certificate";
+
+    fn validity_ms(&self) -> (u64, u64) {
+        (self.not_before_ms(), self.not_after_ms())
+    }
+}
 
 /// Makes the door's certificates.
 pub struct DoorCertificates {
@@ -55,51 +59,23 @@ impl DoorCertificates {
     pub fn keep(
         self,
     ) -> Result<(watch::Receiver<Arc<DoorIdentity>>, impl Future<Output = ()>), PkiError> {
-        let (publish, identity) = watch::channel(Arc::new(self.issue()?));
-        Ok((identity, self.renew(publish)))
+        keep_renewed(Arc::clone(&self.clock), move |now_ms| {
+            DoorIdentity::issue(
+                &self.ca,
+                &self.trust_domain,
+                &self.dns_names,
+                &self.addresses,
+                now_ms,
+                LIFETIME_MS,
+            )
+        })
     }
-
-    fn issue(&self) -> Result<DoorIdentity, PkiError> {
-        DoorIdentity::issue(
-            &self.ca,
-            &self.trust_domain,
-            &self.dns_names,
-            &self.addresses,
-            self.clock.now_ms(),
-            LIFETIME_MS,
-        )
-    }
-
-    async fn renew(self, publish: watch::Sender<Arc<DoorIdentity>>) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if !is_due(&publish.borrow(), self.clock.now_ms()) {
-                continue;
-            }
-            match self.issue() {
-                Ok(next) => {
-                    publish.send_replace(Arc::new(next));
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the door's certificate could not be renewed");
-                }
-            }
-        }
-    }
-}
-
-/// Whether another certificate should be shown: a third of this one's life is left, or the clock
-/// was ahead when it was made and it is not valid yet.
-fn is_due(identity: &DoorIdentity, now_ms: u64) -> bool {
-    let (start, end) = (identity.not_before_ms(), identity.not_after_ms());
-    let third = end.saturating_sub(start) / 3;
-    now_ms < start || now_ms >= end.saturating_sub(third)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::{ManualClock, RENEWAL_LOOK as LOOK};
     use crate::pki::{AUTHORITY_LIFETIME_MS, CaRole};
 
     const NOW: u64 = 1_790_000_000_000;

@@ -1,8 +1,12 @@
-//! The time of day, behind a trait so that tests set it.
+//! The time of day, behind a trait so that tests set it; and what has to be made anew because it has dates.
+
+mod renewal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use renewal::{Dated, RENEWAL_LOOK, keep_renewed};
 
 /// Tells the time of day.
 pub trait Clock: Send + Sync + 'static {

@@ -27,6 +27,14 @@ pub enum NameError {
         /// The most that fits.
         limit: usize,
     },
+    /// Not the address of a peer.
+    #[error(
+        "{value:?} is not the address of a peer: write host:port, the host as a DNS name in lower case, an IPv4 address or an IPv6 address in brackets, the port from 1 to 65535, and nothing else"
+    )]
+    NotAPeerAddress {
+        /// The address as it was given, cut to 80 characters.
+        value: String,
+    },
     /// An id that is not lower-case hexadecimal of a sensible length.
     #[error("{what} is not {digits} lower-case hexadecimal digits")]
     NotHex {
@@ -141,6 +149,9 @@ pub enum PkiError {
     /// A certificate for the door without a name or address to reach it by.
     #[error("the door needs at least one DNS name or IP address in its certificate")]
     NoDoorName,
+    /// Peers are to be checked against no CA at all.
+    #[error("there is no peers' CA to check peers against")]
+    NoPeersCa,
     /// The operating system gave no random numbers.
     #[error("no random numbers from the operating system")]
     Random,

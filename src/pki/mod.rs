@@ -1,4 +1,4 @@
-//! What a certificate contains: three CAs, names, signing requests, signing, and the two checks
+//! What a certificate contains: three CAs, names, signing requests, signing, and the checks
 //! made inside a TLS handshake.
 //!
 //! This room knows no store, no Kubernetes, no clock and no async: every time is an argument, in
@@ -9,9 +9,10 @@
 //! - of a joiner's request only the public key counts, and the proof that its private key is held;
 //! - nothing that a member is issued has the door's URI ([`door_uri`]), and no two places (a
 //!   namespace, an offline key) share a name;
-//! - a joiner decides whether it trusts the door within the handshake ([`verify::DoorVerifier`]).
+//! - a joiner decides whether it trusts the door within the handshake ([`verify::DoorVerifier`]);
+//! - of two replicas each proves the other its address within the handshake ([`verify::PeerVerifier`]).
 //!
-//! Read `names`, `authority`, `csr`, `member`, `door`, `joiner`, `verify`, in this order.
+//! Read `names`, `authority`, `csr`, `member`, `door`, `joiner`, `peer`, `verify`, in this order.
 
 mod authority;
 mod certificate;
@@ -22,6 +23,7 @@ mod error;
 mod joiner;
 mod member;
 mod names;
+mod peer;
 mod public_key;
 mod secret_key;
 pub mod verify;
@@ -35,5 +37,6 @@ pub use door::{DoorIdentity, door_uri};
 pub use error::{CsrError, KeyError, NameError, PkiError};
 pub use joiner::JoinerKey;
 pub use member::{MemberIdentity, issue_member};
-pub use names::{MAX_TRUST_DOMAIN, NodeName, TrustDomain};
+pub use names::{MAX_TRUST_DOMAIN, NodeName, TrustDomain, peer_host};
+pub use peer::PeerIdentity;
 pub use public_key::KeyKind;

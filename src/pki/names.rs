@@ -1,7 +1,10 @@
 //! Names that certificates carry, each checked once, where it comes in.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use rustls_pki_types::{DnsName, ServerName};
 
 use super::error::NameError;
 
@@ -94,6 +97,45 @@ pub(super) fn dns_name(value: &str) -> Result<(), NameError> {
         .try_for_each(|part| label("DNS name", part, value))
 }
 
+/// The host and the port of a peer's address `host:port`.
+///
+/// The host is a DNS name in lower case, an IPv4 address, or an IPv6 address in brackets and in its shortest form; the port is
+/// 1 to 65535. One address has one spelling, since addresses are compared as texts.
+pub fn peer_host(address: &str) -> Result<(ServerName<'static>, u16), NameError> {
+    let error = || NameError::NotAPeerAddress {
+        value: address.chars().take(80).collect(),
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(error)?;
+    let number: u16 = port.parse().map_err(|_| error())?;
+    if number == 0 || number.to_string() != port {
+        return Err(error());
+    }
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host = match bracketed {
+        Some(inside) => inside
+            .parse::<Ipv6Addr>()
+            .ok()
+            .filter(|six| six.to_string() == inside && !six.is_unspecified())
+            .map(|six| ServerName::from(IpAddr::from(six))),
+        None if ends_in_a_number(host) => host
+            .parse::<Ipv4Addr>()
+            .ok()
+            .filter(|four| !four.is_unspecified())
+            .map(|four| ServerName::from(IpAddr::from(four))),
+        None => dns_name(host)
+            .ok()
+            .and_then(|()| DnsName::try_from(host.to_owned()).ok())
+            .map(ServerName::DnsName),
+    };
+    Ok((host.ok_or_else(error)?, number))
+}
+
+/// No DNS name ends in a number: such a host is an IPv4 address, or one that is mistyped.
+fn ends_in_a_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// Lower-case hexadecimal of `min..=max` digits; `digits` says the range in words.
 pub(super) fn hex_id(
     what: &'static str,
@@ -163,6 +205,81 @@ mod tests {
         for bad in ["", ".", "a.", ".a", "a..b", "Prod", "a/b", "a:1", "*.a"] {
             assert!(TrustDomain::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn peer_addresses_have_one_spelling() {
+        for good in [
+            "a:1",
+            "jointoken-0.jointoken.prod.svc.cluster.local:7443",
+            "1a.example:65535",
+            "10.0.0.1:7443",
+            "[::1]:7443",
+            "[2001:db8::7]:7443",
+        ] {
+            let (host, port) = peer_host(good).unwrap();
+            let host = host.to_str();
+            let host = if host.contains(':') {
+                format!("[{host}]")
+            } else {
+                host.into_owned()
+            };
+            assert_eq!(format!("{host}:{port}"), good);
+        }
+        let long = format!("{}:1", "a.".repeat(130));
+        for bad in [
+            "",
+            ":",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:65536",
+            "a:01",
+            "a:+1",
+            "a:-1",
+            "a: 1",
+            "a:1 ",
+            " a:1",
+            "A:1",
+            "a.:1",
+            ".a:1",
+            "a..b:1",
+            "a_b:1",
+            "-a:1",
+            "*.a:1",
+            "a:1:2",
+            "a:1/",
+            "a/b:1",
+            "https://a:1",
+            "u@a:1",
+            "ä:1",
+            "::1:1",
+            "[::1]",
+            "[]:1",
+            "[::1:1",
+            "::1]:1",
+            "[0::1]:1",
+            "[::A]:1",
+            "[fe80::1%eth0]:1",
+            "[10.0.0.1]:1",
+            "[a]:1",
+            "010.0.0.1:1",
+            "10.0.0.256:1",
+            "10.0.0:1",
+            "1:1",
+            "a.1:1",
+            "0.0.0.0:1",
+            "[::]:1",
+            "a\n:1",
+            "a\0:1",
+            &long,
+        ] {
+            let error = peer_host(bad).unwrap_err().to_string();
+            assert!(!error.contains('\n'), "{bad:?}");
+        }
+        let flood = peer_host(&"?".repeat(100_000)).unwrap_err();
+        assert!(flood.to_string().len() < 400);
     }
 
     #[test]

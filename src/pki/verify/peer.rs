@@ -1,0 +1,209 @@
+//! Two replicas' check of each other.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore,
+    SignatureScheme,
+};
+
+use crate::pki::authority::{AuthorityFacts, CaRole};
+use crate::pki::certificate;
+use crate::pki::error::PkiError;
+use crate::pki::names::{TrustDomain, peer_host};
+use crate::pki::peer::peer_uri_prefix;
+
+/// A certificate that does not prove the address of one peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate does not name one peer of trust domain {trust_domain}")]
+pub struct NotAPeer {
+    /// The trust domain of whoever looked.
+    pub trust_domain: String,
+}
+
+impl From<NotAPeer> for rustls::Error {
+    fn from(refusal: NotAPeer) -> Self {
+        CertificateError::Other(OtherError(Arc::new(refusal))).into()
+    }
+}
+
+/// Trusts who shows a valid certificate by a peers' CA of the trust domain that names exactly one peer. Both ends of a connection
+/// use it, each for the other.
+///
+/// *Which* peer it is, is read afterwards, by [`PeerVerifier::address_of`]: the client holds it against the address that it
+/// dialled, the server tells its service.
+#[derive(Debug)]
+pub struct PeerVerifier {
+    trust_domain: TrustDomain,
+    roots: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl PeerVerifier {
+    /// `cas` are the certificates of the peers' CAs in DER: one, or during a rotation the old one and the new.
+    ///
+    /// # Errors
+    /// When there is none, and when one of them is the CA of another role or of another trust domain.
+    pub fn new(
+        cas: &[impl AsRef<[u8]>],
+        trust_domain: &TrustDomain,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, PkiError> {
+        if cas.is_empty() {
+            return Err(PkiError::NoPeersCa);
+        }
+        let mut roots = RootCertStore::empty();
+        for ca in cas {
+            let facts = AuthorityFacts::of(&certificate::parse(ca.as_ref())?)?;
+            if facts.role != CaRole::Peers {
+                return Err(PkiError::WrongRole {
+                    expected: CaRole::Peers,
+                    found: facts.role,
+                });
+            }
+            if facts.trust_domain != *trust_domain {
+                return Err(PkiError::WrongTrustDomain {
+                    expected: trust_domain.to_string(),
+                    found: facts.trust_domain.to_string(),
+                });
+            }
+            roots
+                .add(ca.as_ref().to_vec().into())
+                .map_err(|_| PkiError::Certificate("it cannot be a trust anchor"))?;
+        }
+        let roots = Arc::new(roots);
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider))
+                .build()
+                .map_err(|error| PkiError::Crypto(error.to_string()))?;
+        Ok(Self {
+            trust_domain: trust_domain.clone(),
+            roots,
+            clients,
+            algorithms: provider.signature_verification_algorithms,
+        })
+    }
+
+    /// The address, `host:port`, in a peer's certificate. It proves nothing unless the certificate was verified, which a
+    /// handshake with this verifier has done.
+    ///
+    /// # Errors
+    /// When it has any other number of our URIs than one, or one that is not of a peer of this trust domain.
+    pub fn address_of(&self, leaf: &CertificateDer<'_>) -> Result<String, NotAPeer> {
+        let not_a_peer = || NotAPeer {
+            trust_domain: self.trust_domain.to_string(),
+        };
+        let parsed = certificate::parse(leaf).map_err(|_| not_a_peer())?;
+        let uris = certificate::uri_names(&parsed).map_err(|_| not_a_peer())?;
+        let mut ours = uris.iter().filter(|uri| uri.starts_with("jointoken://"));
+        let address = match (ours.next(), ours.next()) {
+            (Some(uri), None) => uri.strip_prefix(&peer_uri_prefix(&self.trust_domain)),
+            _ => None,
+        };
+        match address {
+            Some(address) if peer_host(address).is_ok() => Ok(address.to_owned()),
+            _ => Err(not_a_peer()),
+        }
+    }
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    /// The name that was dialled is not looked at: the address in the certificate says more, and it is compared afterwards.
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let leaf = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &leaf,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        self.address_of(end_entity)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls_1_3())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        true
+    }
+
+    /// A stranger need not learn which CA we have.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.clients
+            .verify_client_cert(end_entity, intermediates, now)?;
+        self.address_of(end_entity)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls_1_3())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn only_tls_1_3() -> rustls::Error {
+    rustls::Error::General("only TLS 1.3 is spoken".to_owned())
+}
