@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::duration::HumanDuration;
+use super::group::PeersConfig;
 use crate::lifecycle::Settings;
 use crate::pki::TrustDomain;
 use crate::token::{
@@ -46,6 +47,12 @@ pub struct ServerConfig {
     /// Where joiners reach the door; tokens carry these. One to four of `https://host[:port]`.
     #[serde(deserialize_with = "one_or_more")]
     pub advertise_urls: Vec<String>,
+    /// The other replicas; left out: this one is alone.
+    #[serde(default)]
+    pub peers: Option<PeersConfig>,
+    /// Where `serve` keeps the keys; `keys` in the data folder unless told otherwise. The same for all replicas of a group.
+    #[serde(default)]
+    pub keys_dir: Option<PathBuf>,
     /// The Unix socket for `jointoken key export`; `admin.sock` in the data folder unless told otherwise.
     #[serde(default)]
     pub admin_socket: Option<PathBuf>,
@@ -168,6 +175,19 @@ impl ServerConfig {
                 self.listen
             )));
         }
+        if let Some(peers) = &self.peers {
+            peers.check()?;
+            for (other, what) in [
+                (self.listen, "the door"),
+                (self.metrics_listen, "the metrics"),
+            ] {
+                if peers.listen == other && other.port() != 0 {
+                    return Err(ConfigError::Invalid(format!(
+                        "{what} and the other replicas cannot both be served on {other}: give one of them another port"
+                    )));
+                }
+            }
+        }
         if self.data_dir.as_os_str().is_empty() {
             return Err(ConfigError::Invalid(
                 "the data folder has no name".to_owned(),
@@ -245,6 +265,26 @@ impl ServerConfig {
         }
     }
 
+    /// Where `serve` keeps the keys.
+    ///
+    /// # Errors
+    /// When the replica is of a group and they would be in its own folder, where the others have none of them.
+    pub fn keys_folder(&self) -> Result<PathBuf, ConfigError> {
+        match &self.keys_dir {
+            Some(keys) if self.peers.is_some() && keys.starts_with(&self.data_dir) => {
+                Err(ConfigError::Invalid(format!(
+                    "the keys folder {} lies in the data folder: a group's replicas have the same keys, and lose them if they lose their data; give a folder outside of it",
+                    keys.display()
+                )))
+            }
+            Some(keys) => Ok(keys.clone()),
+            None if self.peers.is_some() => Err(ConfigError::Invalid(
+                "keysDir is missing: the replicas of a group have the same keys; give a folder that they share, or that you copy to each once the first has made them".to_owned(),
+            )),
+            None => Ok(self.data_dir.join("keys")),
+        }
+    }
+
     /// Where the admin socket is.
     pub fn admin_socket(&self) -> PathBuf {
         self.admin_socket
@@ -287,7 +327,7 @@ fn text_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
 }
 
 /// An address and a port.
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| {
         D::Error::custom(format_args!(

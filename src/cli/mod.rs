@@ -12,6 +12,7 @@ mod crd;
 mod create;
 pub mod duration;
 mod exit;
+mod group;
 mod input;
 mod inspect;
 mod join;

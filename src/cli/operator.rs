@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use super::config::{self, NodeDbConfig, ServerConfig};
 use super::duration::HumanDuration;
 use super::exit::{EXIT_CODES, Failure};
+use super::group::{self, PeersConfig};
 use super::logging::LogArgs;
 use super::output::Output;
 use super::server::{Ground, Replica};
@@ -88,6 +89,26 @@ pub struct Args {
     /// The longest that a NodeDB token may live
     #[arg(long, value_name = "TIME", default_value_t = config::default_nodedb_max_ttl())]
     nodedb_max_ttl: HumanDuration,
+    /// Where the other replicas reach this one, host:port; one of --peers
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "JOINTOKEN_PEER_ADDRESS",
+        requires = "peers"
+    )]
+    peer_address: Option<String>,
+    /// Where all replicas are, the same list for each; the first founds [default: this one is alone]
+    #[arg(
+        long,
+        value_name = "ADDRESSES",
+        env = "JOINTOKEN_PEERS",
+        value_delimiter = ',',
+        requires = "peer_address"
+    )]
+    peers: Vec<String>,
+    /// Where this replica listens for the others
+    #[arg(long, value_name = "ADDRESS", default_value = group::DEFAULT_PEER_LISTEN)]
+    peer_listen: SocketAddr,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -126,6 +147,12 @@ impl Args {
             certificate_lifetime: self.certificate_lifetime,
             max_token_ttl: self.max_token_ttl,
             bare_names,
+            keys_dir: None,
+            peers: (self.peer_address.clone()).map(|address| PeersConfig {
+                listen: self.peer_listen,
+                address,
+                members: self.peers.clone(),
+            }),
             nodedb: self
                 .nodedb_secret_file
                 .clone()
@@ -166,6 +193,8 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
             PREFIX,
         ))),
         former: Some(&statuses),
+        // The founding object says whether there is one.
+        may_found_group: true,
     };
     let mut replica = Replica::start(config, ground).await?;
     let controller_config = ControllerConfig {

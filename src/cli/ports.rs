@@ -15,6 +15,7 @@ const BACKLOG: u32 = 1024;
 pub(super) struct Ports {
     pub(super) door: Port,
     pub(super) metrics: Port,
+    pub(super) peers: Option<Port>,
 }
 
 impl Ports {
@@ -23,6 +24,9 @@ impl Ports {
         Ok(Self {
             door: Port::take(config.listen, "the door", "--listen")?,
             metrics: Port::take(config.metrics_listen, what, "--metrics-listen")?,
+            peers: (config.peers.as_ref())
+                .map(|peers| Port::take(peers.listen, "the other replicas", "--peer-listen"))
+                .transpose()?,
         })
     }
 }

@@ -27,6 +27,14 @@ The configuration file, with the defaults of what may be left out:
   listen: \"[::]:8443\"
   metricsListen: 127.0.0.1:9090       # /metrics, /livez, /readyz
   adminSocket: /var/lib/jointoken/admin.sock
+  keysDir: /var/lib/jointoken/keys    # required of a group: outside of dataDir, the same on all
+  peers:                              # left out: this replica is alone
+    address: a.edge.example:9443      # where the others reach this one
+    members:                          # the same list on each; the first founds, with --new-group
+      - a.edge.example:9443
+      - b.edge.example:9443
+      - c.edge.example:9443
+    listen: \"[::]:9443\"
   certificateLifetime: 7d
   maxTokenTtl: 7d
   bareNames: {{}}                       # namespace: pattern
@@ -39,6 +47,9 @@ pub struct Args {
     /// The configuration file, YAML
     #[arg(long, value_name = "FILE", default_value = "/etc/jointoken/serve.yaml")]
     config: PathBuf,
+    /// Found the group that the configuration lists: given once, to the first of the list, when there is no group yet
+    #[arg(long)]
+    new_group: bool,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -46,11 +57,18 @@ pub struct Args {
 /// Serves until it is told to stop.
 pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
     let config = ServerConfig::read(&args.config).map_err(Failure::usage)?;
+    if args.new_group && config.peers.is_none() {
+        return Err(Failure::usage(
+            "--new-group founds a group, and the configuration names no peers: leave it out, a lone replica founds by itself",
+        ));
+    }
+    let keys = config.keys_folder().map_err(Failure::usage)?;
     args.log.init()?;
     let ground = Ground {
-        vault: Arc::new(FolderVault::new(config.data_dir.join("keys"))),
+        vault: Arc::new(FolderVault::new(keys)),
         object: None,
         former: None,
+        may_found_group: args.new_group,
     };
     let served = stop::serve(Replica::start(&config, ground)).await;
     served.map_err(|failure| args.log.say(failure))

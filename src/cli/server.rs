@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
@@ -10,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::ServerConfig;
 use super::exit::{Exit, Failure};
+use super::group::GroupWay;
 use super::input;
-use super::ports::Ports;
+use super::ports::{Port, Ports};
 use crate::admin::{AdminServer, KeyExporter, Offered};
 use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::founding::{
-    DataFolder as _, FormerEpochs, FoundingObject, GuardedStore, IfAbsent, KeyGuard, KeySource,
-    Material, OnDisk, Site, Vault, adopt_nodedb, found_or_open,
+    self, DataFolder as _, FormerEpochs, FoundingObject, GuardedStore, IfAbsent, KeyGuard,
+    KeySource, Material, OnDisk, Site, Vault, adopt_nodedb, found_or_open,
 };
 use crate::pki::TrustDomain;
 use crate::store::disk::RealDisk;
 use crate::store::{
-    Identity, OpenError, RaftStore, StoreConfig, TokenStore, audit_trail, identity,
+    Health, Identity, OpenError, RaftStore, StoreConfig, TokenStore, audit_trail, identity,
 };
 use crate::telemetry::{self, audit, metrics::Metrics};
-use crate::token::StoreId;
 use crate::token::{Delivery, SigningKey};
 
 /// Where the keys of a replica are kept, and what it is told of the cluster.
@@ -35,6 +36,8 @@ pub struct Ground<'a> {
     pub object: Option<Arc<dyn FoundingObject>>,
     /// `None` outside Kubernetes.
     pub former: Option<&'a dyn FormerEpochs>,
+    /// Whoever runs the replica says that there is no group yet.
+    pub may_found_group: bool,
 }
 
 /// A replica that is serving.
@@ -47,6 +50,8 @@ pub struct Replica {
     /// Every key is as the store was founded with it.
     pub keys_in_order: watch::Receiver<bool>,
     raft: RaftStore,
+    /// The way to the other replicas; `None`: this one is alone.
+    way: Option<Arc<GroupWay>>,
     stop: CancellationToken,
     parts: JoinSet<Part>,
     /// Writes down what is applied: longer than all other parts, whose last doings it tells too.
@@ -75,19 +80,49 @@ impl Replica {
             audit::follow(trail, end_of_audit.clone().cancelled_owned())
                 .map(|()| ("audit", Ok(()))),
         );
+        let (health, metrics_health) = watch::channel(Health::default());
+        let metrics = Arc::new(Metrics::new(metrics_health.clone()));
+        let stop = CancellationToken::new();
+        let mut parts = JoinSet::new();
+        // A replica of a group may wait long for the others: it answers them and tells how it is meanwhile.
+        let mut ports = None;
+        let mut way = None;
+        if let Some(peers) = &config.peers {
+            let mut taken = Ports::take(config)?;
+            if let Some(port) = taken.peers.take() {
+                way = Some(Arc::new(GroupWay::new(
+                    peers,
+                    Arc::clone(&ground.vault),
+                    trust_domain.clone(),
+                    Arc::clone(&clock),
+                    port.listen()?,
+                )));
+            }
+            serve_metrics(
+                &mut parts,
+                taken.metrics.listen()?,
+                &metrics,
+                metrics_health.clone(),
+                &stop,
+            );
+            ports = Some(taken.door);
+        }
         let folder = {
-            let (raft, clock) = (Arc::clone(&raft), Arc::clone(&clock));
+            let (raft, clock, way) = (Arc::clone(&raft), Arc::clone(&clock), way.clone());
             let mut store = StoreConfig::new(config.data_dir.join("store"), config.settings());
             store.audit = Some(sink);
             OnDisk::new(&config.data_dir, move |identity, if_absent| {
                 let (raft, clock, store) = (Arc::clone(&raft), Arc::clone(&clock), store.clone());
-                let (store_id, node_id, epoch) =
-                    (identity.store_id, identity.node_id, identity.epoch);
+                let (way, identity) = (way.clone(), identity.clone());
                 // On a thread of its own: the compiler cannot see that openraft's futures are `Send`.
                 let handle = Handle::current();
                 let opening = spawn_blocking(move || {
                     handle.block_on(open_store(
-                        store, store_id, node_id, epoch, if_absent, clock,
+                        store,
+                        &identity,
+                        if_absent,
+                        clock,
+                        way.as_deref(),
                     ))
                 });
                 async move {
@@ -104,7 +139,10 @@ impl Replica {
         // Before anything is founded: what cannot serve leaves nothing behind. Where something is founded already, another
         // process may have it, which is the better thing to say.
         let is_new = folder.identity().map_err(failed)?.is_none();
-        let ports = is_new.then(|| Ports::take(config)).transpose()?;
+        let mut lone_ports = None;
+        if is_new && ports.is_none() {
+            lone_ports = Some(Ports::take(config)?);
+        }
         let opened = found_or_open(Site {
             data: &folder,
             vault: &*ground.vault,
@@ -112,6 +150,7 @@ impl Replica {
             former: ground.former,
             trust_domain: &trust_domain,
             clock: &*clock,
+            group: (config.peers.as_ref()).map(|peers| peers.place(ground.may_found_group)),
         })
         .await
         .map_err(failed)?;
@@ -126,7 +165,6 @@ impl Replica {
             founded_now = opened.founded_now,
             "the store is open"
         );
-        let metrics = Arc::new(Metrics::new(opened.store.health()));
         let guard = KeyGuard::new(
             opened.identity,
             ground.vault,
@@ -149,17 +187,35 @@ impl Replica {
             clock,
             keys_in_order,
             raft,
-            stop: CancellationToken::new(),
-            parts: JoinSet::new(),
+            way,
+            stop,
+            parts,
             audit: auditing,
             end_of_audit,
         };
+        replica.spawn_until_stop("health", show_health(replica.store.health(), health));
         replica.spawn_until_stop("key guard", guard.run());
         replica.spawn_until_stop("key gauge", replica.show_keys());
-        match replica
-            .open_doors(config, trust_domain, nodedb, ports)
-            .await
-        {
+        let opened = async {
+            let door = match ports {
+                Some(door) => door,
+                None => {
+                    let taken = lone_ports.map_or_else(|| Ports::take(config), Ok)?;
+                    let metrics = taken.metrics.listen()?;
+                    let parts = &mut replica.parts;
+                    serve_metrics(
+                        parts,
+                        metrics,
+                        &replica.metrics,
+                        metrics_health,
+                        &replica.stop,
+                    );
+                    taken.door
+                }
+            };
+            replica.open_doors(config, trust_domain, nodedb, door).await
+        };
+        match opened.await {
             Ok(()) => Ok(replica),
             Err(failure) => {
                 replica.shut_down().await;
@@ -184,16 +240,14 @@ impl Replica {
         config: &ServerConfig,
         trust_domain: TrustDomain,
         nodedb: Option<(SigningKey, u64)>,
-        ports: Option<Ports>,
+        door: Port,
     ) -> Result<(), Failure> {
         if let Some((key, max_ttl_ms)) = &nodedb {
             adopt_nodedb(&*self.store, key, *max_ttl_ms)
                 .await
                 .map_err(failed)?;
         }
-        let ports = ports.map_or_else(|| Ports::take(config), Ok)?;
-        let door_listener = ports.door.listen()?;
-        let metrics_listener = ports.metrics.listen()?;
+        let door_listener = door.listen()?;
         let admin = AdminServer::bind(&config.admin_socket()).map_err(failed)?;
 
         let (keys, follow_keys) = KeySource {
@@ -229,17 +283,6 @@ impl Replica {
                 .run(offered, stop.clone().cancelled_owned())
                 .map(|ended| ended.map_err(failed)),
         );
-        self.spawn(
-            "metrics",
-            telemetry::serve(
-                metrics_listener,
-                Arc::clone(&self.metrics),
-                self.store.health(),
-                stop.clone().cancelled_owned(),
-            )
-            .map(Ok),
-        );
-
         let door = Door {
             store: Arc::clone(&self.store),
             keys,
@@ -308,8 +351,9 @@ impl Replica {
         }
     }
 
-    /// The door first, the store last: what is in flight may still commit.
+    /// Another replica leads before the door closes. Then the door first, the store last: what is in flight may still commit.
     pub async fn shut_down(mut self) {
+        self.raft.hand_over().await;
         self.stop.cancel();
         while let Some(ended) = self.parts.join_next().await {
             if let Ok((name, Err(failure))) = ended {
@@ -319,6 +363,36 @@ impl Replica {
         self.end_of_audit.cancel();
         while self.audit.join_next().await.is_some() {}
         self.raft.shutdown().await;
+        if let Some(way) = &self.way {
+            way.close();
+        }
+    }
+}
+
+/// Serves metrics and health.
+fn serve_metrics(
+    parts: &mut JoinSet<Part>,
+    listener: TcpListener,
+    metrics: &Arc<Metrics>,
+    health: watch::Receiver<Health>,
+    stop: &CancellationToken,
+) {
+    let served = telemetry::serve(
+        listener,
+        Arc::clone(metrics),
+        health,
+        stop.clone().cancelled_owned(),
+    );
+    parts.spawn(served.map(|()| ("metrics", Ok(()))));
+}
+
+/// Tells how the store is to whoever asked before it was open.
+async fn show_health(mut health: watch::Receiver<Health>, shown: watch::Sender<Health>) {
+    loop {
+        shown.send_replace(health.borrow_and_update().clone());
+        if health.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -346,31 +420,36 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Failed, error)
 }
 
-/// Opens the store in its folder; makes it first if it is to be made.
+/// Opens the store in its folder; makes it first if it is to be made. One of a group answers the others from here on.
 async fn open_store(
-    config: StoreConfig,
-    store_id: StoreId,
-    node_id: u64,
-    epoch: u64,
+    mut config: StoreConfig,
+    of: &founding::Identity,
     if_absent: IfAbsent,
     clock: Arc<dyn Clock>,
+    way: Option<&GroupWay>,
 ) -> Result<RaftStore, OpenError> {
     let disk = Arc::new(RealDisk);
-    let config = StoreConfig {
-        expected_store: Some(store_id),
-        ..config
-    };
-    if if_absent == IfAbsent::Make && identity::read(&*disk, &config.data_dir)?.is_none() {
+    config.expected_store = Some(of.store_id);
+    if if_absent != IfAbsent::Refuse && identity::read(&*disk, &config.data_dir)?.is_none() {
         let drawn = Identity {
-            store_id,
-            node_id,
-            epoch,
+            store_id: of.store_id,
+            node_id: of.node_id,
+            epoch: of.epoch,
             founding: true,
         };
         identity::create(&*disk, &config.data_dir, &drawn)?;
     }
+    let opened = match way {
+        Some(way) => Some((way, way.open(of).await?)),
+        None => None,
+    };
+    config.group = opened.as_ref().map(|(_, opened)| opened.config.clone());
     let store = RaftStore::open(config, disk, clock).await?;
-    if store.identity().founding {
+    if let Some((way, opened)) = &opened {
+        way.serve(opened.tls(), &store);
+    }
+    if if_absent == IfAbsent::Make && store.identity().founding {
+        store.until_all_are_new().await?;
         store
             .initialize()
             .await

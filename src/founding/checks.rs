@@ -47,32 +47,38 @@ impl Checks<'_> {
     ) -> Result<BTreeMap<ItemName, Piece>, FoundingError> {
         let mut pieces = BTreeMap::new();
         for item in ItemName::ALL {
-            let place = self.vault.place(item);
-            let Some(there) = self.vault.load(item).await? else {
-                return Err(FoundingError::Missing {
-                    item,
-                    place,
-                    store_id: identity.store_id,
-                });
-            };
-            if there.store_id != identity.store_id {
-                return Err(FoundingError::OfOtherStore {
-                    item,
-                    place,
-                    found: there.store_id,
-                    expected: identity.store_id,
-                });
-            }
-            let piece = Piece::from_item(item, &there, identity).map_err(|source| {
-                FoundingError::Damaged {
-                    item,
-                    place,
-                    source,
-                }
-            })?;
-            pieces.insert(item, piece);
+            pieces.insert(item, self.load_item(item, identity).await?);
         }
         Ok(pieces)
+    }
+
+    /// Reads one item; it must be there and be this store's.
+    pub async fn load_item(
+        &self,
+        item: ItemName,
+        identity: &Identity,
+    ) -> Result<Piece, FoundingError> {
+        let place = self.vault.place(item);
+        let Some(there) = self.vault.load(item).await? else {
+            return Err(FoundingError::Missing {
+                item,
+                place,
+                store_id: identity.store_id,
+            });
+        };
+        if there.store_id != identity.store_id {
+            return Err(FoundingError::OfOtherStore {
+                item,
+                place,
+                found: there.store_id,
+                expected: identity.store_id,
+            });
+        }
+        Piece::from_item(item, &there, identity).map_err(|source| FoundingError::Damaged {
+            item,
+            place,
+            source,
+        })
     }
 
     /// What the store recorded at its founding must be what is there now.

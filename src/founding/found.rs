@@ -14,7 +14,7 @@ use super::vault::{Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject
 use crate::clock::Clock;
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome};
-use crate::pki::TrustDomain;
+use crate::pki::{Authority, TrustDomain};
 use crate::store::{OpenError, StoreError, TokenStore, submit};
 use crate::token::SigningKey;
 
@@ -285,6 +285,22 @@ impl Site<'_> {
             place: self.vault.place(item),
             found: there.store_id,
         }
+    }
+}
+
+/// The CA of the replicas' certificates, for who has to speak to the others before the store is open.
+///
+/// # Errors
+/// When it is missing, or is another store's.
+pub async fn peers_ca(vault: &dyn Vault, of: &Identity) -> Result<Arc<Authority>, FoundingError> {
+    let checks = Checks {
+        vault,
+        object: None,
+    };
+    let missing = FoundingError::NoRecord(of.store_id);
+    match checks.load_item(ItemName::PeersCa, of).await? {
+        Piece::Authority(ca) => Ok(Arc::new(*ca)),
+        Piece::Key(_) => Err(missing),
     }
 }
 

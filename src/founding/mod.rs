@@ -28,7 +28,7 @@ mod vault;
 pub use data_folder::{DataFolder, IfAbsent, OnDisk};
 pub use error::FoundingError;
 pub use folder_vault::FolderVault;
-pub use found::{GroupPlace, MAX_EPOCH, Opened, Site, found_or_open};
+pub use found::{GroupPlace, MAX_EPOCH, Opened, Site, found_or_open, peers_ca};
 pub use guard::{GuardedStore, KeyGuard};
 pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};

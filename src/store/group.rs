@@ -21,6 +21,8 @@ use super::types::{Membership, NodeId};
 
 /// How often a replica tells the others how it is.
 pub(crate) const PULSE: Duration = Duration::from_millis(500);
+/// Whoever was heard of within this time is there.
+pub(crate) const PRESENT_MS: u64 = 3_000;
 /// How long an answer to that is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -175,6 +177,32 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             }
             Rt::sleep(PULSE).await;
         }
+    }
+
+    /// Whether every other replica of the list has said a moment ago that it is in no group and has the same list; else
+    /// whom that is waited for, and why.
+    ///
+    /// # Errors
+    /// One that is in a group: there is nothing to found.
+    pub(crate) fn who_is_not_ready(&self, group: &Group) -> Result<Vec<String>, PeerAddress> {
+        let boot_ms = self.clocks().readings().boot_ms;
+        let heard = group.heard(boot_ms, PRESENT_MS);
+        let mut waited_for = Vec::new();
+        for address in group
+            .list
+            .iter()
+            .filter(|address| **address != group.address)
+        {
+            match heard.values().find(|heard| heard.address == *address) {
+                None => waited_for.push(address.to_string()),
+                Some(heard) if !heard.pulse.is_new => return Err(address.clone()),
+                Some(heard) if heard.pulse.list != group.digest() => {
+                    waited_for.push(format!("{address} (it was given another list of members)"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(waited_for)
     }
 
     fn take_pulse(&self, address: &PeerAddress, answer: Result<(NodeId, Reply), AskError>) {

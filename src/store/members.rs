@@ -8,7 +8,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::Precondition;
 use openraft::{AsyncRuntime, ChangeMembers};
 
-use super::group::{Group, PULSE};
+use super::group::{Group, PRESENT_MS, PULSE};
 use super::identity;
 use super::peers::{Ask, PeerAddress, Reply};
 use super::raft_store::{Inner, LOOK};
@@ -18,8 +18,6 @@ use super::types::{LogId, Member, Membership, NodeId, TypeConfig};
 
 /// A member that was not heard of for so long has vanished: whoever is new at its address may take its place.
 const VANISHED_MS: u64 = 30_000;
-/// Whoever was heard of within this time is there.
-const PRESENT_MS: u64 = 3_000;
 /// How long a change of the members is waited for; it goes on by itself after that.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a leader that is about to stop waits for another to take over.

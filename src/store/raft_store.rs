@@ -24,7 +24,7 @@ use crate::token::TokenId;
 use super::audit::{self, Auditor};
 use super::disk::{Disk, DiskLock};
 use super::duties::Duties;
-use super::group::Group;
+use super::group::{Group, PULSE};
 use super::identity::Identity;
 use super::live::Live;
 use super::log::{self, LogGauge, WriterTask};
@@ -100,6 +100,37 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// Who this replica is.
     pub fn identity(&self) -> Identity {
         self.0.identity
+    }
+
+    /// Returns once every other replica of the list has said that it is in no group, so that one may be founded: each
+    /// keeps the name of this store, and so follows no other founder. At once, if this replica is alone.
+    ///
+    /// # Errors
+    /// If one is in a group: then there is nothing to found.
+    pub async fn until_all_are_new(&self) -> Result<(), OpenError> {
+        let Some(group) = self.0.group() else {
+            return Ok(());
+        };
+        let mut said = Vec::new();
+        loop {
+            match self.0.who_is_not_ready(group) {
+                Ok(waited_for) if waited_for.is_empty() => return Ok(()),
+                Ok(waited_for) if waited_for != said => {
+                    tracing::info!(
+                        ?waited_for,
+                        "waiting for the other replicas before the group is founded"
+                    );
+                    said = waited_for;
+                }
+                Ok(_) => {}
+                Err(address) => {
+                    return Err(OpenError::Start(format!(
+                        "{address} is in a group already: this replica must not found another"
+                    )));
+                }
+            }
+            Rt::sleep(PULSE).await;
+        }
     }
 
     /// Makes this replica the only voter of a new group. Returns once the group has committed
