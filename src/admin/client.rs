@@ -16,7 +16,8 @@ use crate::token::TokenId;
 
 use super::wire::{
     AcceptClockResponse, EndRequest, EndResponse, ExportKeyRequest, ExportKeyResponse,
-    ForgetRequest, ForgetResponse, KeysResponse, Problem, TokenView, TokensQuery, TokensResponse,
+    ForgetRequest, ForgetResponse, KeysResponse, MembersResponse, Problem, RemoveMembersRequest,
+    RemoveMembersResponse, TokenView, TokensQuery, TokensResponse,
 };
 
 /// No answer of the socket is longer, in bytes.
@@ -134,6 +135,26 @@ impl AdminClient {
     /// When the replica cannot be reached.
     pub async fn accept_clock(&self) -> Result<AcceptClockResponse, ClientError> {
         self.call(Method::POST, "/v1/clock/accept", None::<&()>)
+            .await
+    }
+
+    /// What the replica knows of its group.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached.
+    pub async fn members(&self) -> Result<MembersResponse, ClientError> {
+        self.call(Method::GET, "/v1/members", None::<&()>).await
+    }
+
+    /// Removes members of the group for good.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn remove_members(
+        &self,
+        request: &RemoveMembersRequest,
+    ) -> Result<RemoveMembersResponse, ClientError> {
+        self.call(Method::POST, "/v1/members/remove", Some(request))
             .await
     }
 

@@ -5,6 +5,7 @@
 
 mod client;
 mod export;
+mod members;
 mod server;
 mod tokens;
 mod wire;
@@ -14,6 +15,7 @@ pub use export::{ExportError, KeyExporter};
 pub use server::{AdminServer, BindError, Offered};
 pub use wire::{
     AcceptClockResponse, ClaimView, EndRequest, EndResponse, Ended, ExportKeyRequest,
-    ExportKeyResponse, ForgetRequest, ForgetResponse, KeysResponse, KnownKey, MemberView, Problem,
-    TokenView, TokensQuery, TokensResponse,
+    ExportKeyResponse, ForgetRequest, ForgetResponse, KeysResponse, KnownKey, MemberOfGroup,
+    MemberView, MembersResponse, Problem, RemoveMembersRequest, RemoveMembersResponse, TokenView,
+    TokensQuery, TokensResponse,
 };

@@ -64,6 +64,56 @@ pub struct AcceptClockResponse {
     pub step_seconds: Option<u64>,
 }
 
+/// What a replica knows of its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MembersResponse {
+    /// The number of the last election that the replica knows of.
+    pub term: u64,
+    /// Node id of the leader, if one is known.
+    pub leader: Option<String>,
+    pub members: Vec<MemberOfGroup>,
+}
+
+/// What a replica knows of a member of its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberOfGroup {
+    /// 16 hexadecimal digits; a replica that lost its data comes back with another.
+    pub node_id: String,
+    pub address: String,
+    /// `leader`, `voter` or `learner` (is sent the log and does not vote yet).
+    pub role: String,
+    /// It is the replica that was asked.
+    pub is_asked: bool,
+    /// Up to which entry its log is known to agree with the leader's; of others only the leader knows it.
+    pub matched: Option<u64>,
+    /// The last entry that it said to have applied.
+    pub applied: Option<u64>,
+    /// How many entries it had not applied when it was last heard of.
+    pub lag: Option<u64>,
+    /// How long ago it was heard of, in milliseconds; absent: never since the asked replica has started.
+    pub heard_ms_ago: Option<u64>,
+    /// How far its clock is ahead of that of the asked replica, in milliseconds.
+    pub clock_ahead_ms: Option<i64>,
+    /// `ok`, `silent` (not heard of for 3 seconds), `behind` (more than 1000 entries), or `clock` (more than 30 seconds off).
+    pub health: String,
+}
+
+/// Removes members of the group for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemoveMembersRequest {
+    pub node_ids: Vec<String>,
+    /// Though no majority of those that are left is there.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// They are removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveMembersResponse {}
+
 /// Which tokens are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

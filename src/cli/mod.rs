@@ -18,6 +18,7 @@ mod inspect;
 mod join;
 mod key;
 mod logging;
+mod members;
 mod openapi;
 mod operator;
 mod output;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::admin::{Replica, failure};
 use super::exit::{EXIT_CODES, Failure};
+use super::members;
 use super::output::Output;
 use crate::admin::AcceptClockResponse;
 
@@ -24,6 +25,7 @@ enum Command {
         #[command(subcommand)]
         command: ClockCommand,
     },
+    Members(members::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,9 +64,15 @@ impl fmt::Display for Accepted {
 
 /// Runs the subcommand.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let Command::Clock {
-        command: ClockCommand::Accept(args),
-    } = args.command;
+    match args.command {
+        Command::Clock {
+            command: ClockCommand::Accept(args),
+        } => accept_clock(args, output).await,
+        Command::Members(args) => members::run(args, output).await,
+    }
+}
+
+async fn accept_clock(args: AcceptArgs, output: Output) -> Result<(), Failure> {
     let accepted = args.replica.client().accept_clock().await;
     output.print(&Accepted(accepted.map_err(failure)?))
 }

@@ -1,0 +1,144 @@
+//! `jointoken store members`.
+
+use std::fmt;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::admin::{Replica, failure};
+use super::exit::{EXIT_CODES, Failure};
+use super::output::Output;
+use crate::admin::{MemberOfGroup, MembersResponse, RemoveMembersRequest};
+
+/// Shows the replicas of the group as one of them knows them, or removes some
+///
+/// Every replica may be asked; up to where the others' logs agree with the leader's (MATCHED) only the leader knows. A replica
+/// that lost its data comes back by itself under a new id, in the place of the old one, once that was silent for 30 seconds.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+Health: ok; silent, not heard of for 3 seconds; behind by more than 1000 entries; clock, more than 30 seconds off.
+
+Examples:
+  jointoken store members
+  jointoken store members --output json | jq -r '.members[] | select(.health != \"ok\") | .nodeId'
+  jointoken store members remove 0a1b2c3d4e5f6071
+
+{EXIT_CODES}"))]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(flatten)]
+    replica: Replica,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Remove(RemoveArgs),
+}
+
+/// Removes replicas from the group for good, such as one that will never come back
+///
+/// Several are removed in one step. A replica that was removed and still runs is told so, stops, and sets its data aside; started
+/// again it joins as a new one, if the list of members of the leader still has its address: take it out of the list first.
+#[derive(Debug, clap::Args)]
+struct RemoveArgs {
+    /// Their ids, as `jointoken store members` shows them
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// Remove them though no majority of those that are left answers: until one does, the store stands still
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    replica: Replica,
+}
+
+/// Runs the subcommand.
+pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    match args.command {
+        None => {
+            let members = args.replica.client().members().await;
+            output.print(&Listed(members.map_err(failure)?))
+        }
+        Some(Command::Remove(args)) => {
+            let request = RemoveMembersRequest {
+                node_ids: args.ids,
+                force: args.force,
+            };
+            let removed = args.replica.client().remove_members(&request).await;
+            removed.map_err(failure)?;
+            output.print(&Removed {
+                removed: request.node_ids,
+            })
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Listed(MembersResponse);
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widest = self
+            .0
+            .members
+            .iter()
+            .map(|member| member.address.len())
+            .max();
+        let width = widest.unwrap_or(0).max("ADDRESS".len()) + 2;
+        write!(
+            f,
+            "{:<18}{:<width$}{:<9}{:>10}{:>10}{:>7}  {:<8}{:>7}",
+            "ID", "ADDRESS", "ROLE", "MATCHED", "APPLIED", "LAG", "HEALTH", "HEARD"
+        )?;
+        for member in &self.0.members {
+            write!(
+                f,
+                "\n{:<18}{:<width$}{:<9}{:>10}{:>10}{:>7}  {:<8}{:>7}",
+                member.node_id,
+                address(member),
+                member.role,
+                number(member.matched),
+                number(member.applied),
+                number(member.lag),
+                member.health,
+                heard(member),
+            )?;
+        }
+        match &self.0.leader {
+            Some(leader) => write!(f, "\nterm {}, led by {leader}", self.0.term),
+            None => write!(f, "\nterm {}, and no leader is known", self.0.term),
+        }
+    }
+}
+
+fn address(member: &MemberOfGroup) -> &str {
+    match member.address.as_str() {
+        "" => "-",
+        address => address,
+    }
+}
+
+fn number(of: Option<u64>) -> String {
+    of.map_or_else(|| "-".into(), |number| number.to_string())
+}
+
+fn heard(member: &MemberOfGroup) -> String {
+    match member.heard_ms_ago {
+        _ if member.is_asked => "itself".into(),
+        None => "never".into(),
+        Some(ms) => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),
+    }
+}
+
+#[derive(Serialize)]
+struct Removed {
+    removed: Vec<String>,
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "removed from the group: {}", self.removed.join(", "))
+    }
+}
