@@ -67,7 +67,7 @@ struct Arguments {
 /// In the order of `--help`.
 #[derive(Subcommand)]
 enum Command {
-    Operator(operator::Args),
+    Operator(Box<operator::Args>),
     Serve(serve::Args),
     Key(key::Args),
     Token(token::Args),
@@ -85,7 +85,7 @@ enum Command {
 impl Command {
     async fn run(self, output: Output) -> Result<(), Failure> {
         match self {
-            Self::Operator(args) => operator::run(args, output).await,
+            Self::Operator(args) => operator::run(*args, output).await,
             Self::Serve(args) => serve::run(args, output).await,
             Self::Key(args) => key::run(args, output).await,
             Self::Token(args) => token::run(args, output).await,

@@ -1,5 +1,6 @@
 //! What `serve` and `operator` have in common: one replica with its door, from start to stop.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
@@ -50,6 +51,7 @@ pub struct Replica {
     /// Every key is as the store was founded with it.
     pub keys_in_order: watch::Receiver<bool>,
     raft: RaftStore,
+    data_dir: PathBuf,
     /// The way to the other replicas; `None`: this one is alone.
     way: Option<Arc<GroupWay>>,
     stop: CancellationToken,
@@ -187,6 +189,7 @@ impl Replica {
             clock,
             keys_in_order,
             raft,
+            data_dir: config.data_dir.clone(),
             way,
             stop,
             parts,
@@ -343,9 +346,12 @@ impl Replica {
             }
         };
         tokio::select! {
-            reason = fatal => failed(format_args!(
-                "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
-            )),
+            reason = fatal => match self.raft.is_removed() {
+                true => failed(reason),
+                false => failed(format_args!(
+                    "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
+                )),
+            },
             Some(ended) = self.audit.join_next() => part_ended(ended),
             Some(ended) = self.parts.join_next() => part_ended(ended),
         }
@@ -365,6 +371,17 @@ impl Replica {
         self.raft.shutdown().await;
         if let Some(way) = &self.way {
             way.close();
+        }
+        if self.raft.is_removed() {
+            match founding::set_aside(&self.data_dir) {
+                Ok(aside) => tracing::warn!(
+                    aside = ?aside,
+                    "the data of the removed replica are set aside; started again it joins as a new one, if it is still in the list of members"
+                ),
+                Err(error) => {
+                    tracing::error!(%error, "the data of the removed replica could not be set aside")
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 use super::folder_vault::{at, make_folder};
 use super::identity::{Identity, IdentityFile};
+use super::set_aside;
 use super::vault::{Creation, VaultError};
 use crate::store::{OpenError, TokenStore};
 
@@ -77,6 +78,7 @@ where
             }
             Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
         }
+        set_aside::resume(&data)?;
         Ok(Self {
             file: IdentityFile::new(data),
             open,

@@ -22,8 +22,8 @@ use crate::token::SigningKey;
 const LEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether others have done what is waited for.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it is said what is waited for.
-const SAY: Duration = Duration::from_secs(30);
+/// At every how manieth look it is said what is waited for.
+const SAY: u32 = 30;
 /// The greatest epoch that a status can hold: the API server takes integers as every reader of JSON keeps them (2^53 - 1).
 pub const MAX_EPOCH: u64 = (1 << 53) - 1;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -152,27 +152,7 @@ impl Site<'_> {
     async fn settle(&self) -> Result<Identity, FoundingError> {
         let drawn = match self.group {
             None => self.draw_founder().await?,
-            Some(place) => loop {
-                if let Some(there) = self.vault.load(ItemName::PeersCa).await? {
-                    let founding = Founding {
-                        store_id: there.store_id,
-                        epoch: there.epoch,
-                    };
-                    break Identity::draw_newcomer(self.trust_domain.clone(), founding)?;
-                }
-                let place_of_keys = self.vault.place(ItemName::PeersCa);
-                match place {
-                    GroupPlace::Founder => break self.draw_founder().await?,
-                    GroupPlace::First => return Err(FoundingError::NotToldToFound(place_of_keys)),
-                    GroupPlace::Further => {
-                        tracing::info!(keys = %place_of_keys, "waiting for the first of the group to make its keys");
-                        self.until(SAY, async || {
-                            Ok(self.vault.load(ItemName::PeersCa).await?.is_some())
-                        })
-                        .await?;
-                    }
-                }
-            },
+            Some(place) => self.draw_in_group(place).await?,
         };
         Ok(match self.data.create_identity(&drawn)? {
             Creation::Created => drawn,
@@ -180,29 +160,47 @@ impl Site<'_> {
         })
     }
 
-    /// Looks again and again, for so long at most, whether it is so.
-    async fn until(
-        &self,
-        at_most: Duration,
-        is_so: impl AsyncFn() -> Result<bool, FoundingError>,
-    ) -> Result<bool, FoundingError> {
-        let began = tokio::time::Instant::now();
-        while !is_so().await? {
-            if began.elapsed() >= at_most {
-                return Ok(false);
+    /// Who finds the group's keys is to be let in by whoever made them.
+    async fn draw_in_group(&self, place: GroupPlace) -> Result<Identity, FoundingError> {
+        let there = match (self.vault.load(ItemName::PeersCa).await?, place) {
+            (Some(there), _) => there,
+            (None, GroupPlace::Founder) => return self.draw_founder().await,
+            (None, GroupPlace::First) => {
+                let keys = self.vault.place(ItemName::PeersCa);
+                return Err(FoundingError::NotToldToFound(keys));
             }
+            (None, GroupPlace::Further) => self.wait_for_item(ItemName::PeersCa).await?,
+        };
+        let founding = Founding {
+            store_id: there.store_id,
+            epoch: there.epoch,
+        };
+        Ok(Identity::draw_newcomer(
+            self.trust_domain.clone(),
+            founding,
+        )?)
+    }
+
+    /// Waits until the first of the group has made this item.
+    async fn wait_for_item(&self, name: ItemName) -> Result<Item, FoundingError> {
+        let mut looks: u32 = 0;
+        loop {
+            if let Some(item) = self.vault.load(name).await? {
+                return Ok(item);
+            }
+            if looks.is_multiple_of(SAY) {
+                let keys = self.vault.place(name);
+                tracing::info!(%keys, "waiting for the first of the group to make its keys");
+            }
+            looks = looks.wrapping_add(1);
             tokio::time::sleep(LOOK).await;
         }
-        Ok(true)
     }
 
     /// Waits until whoever founds has made all items.
     async fn wait_for_items(&self) -> Result<(), FoundingError> {
         for name in ItemName::ALL {
-            let is_there = async || Ok(self.vault.load(name).await?.is_some());
-            while !self.until(SAY, is_there).await? {
-                tracing::info!(keys = %self.vault.place(name), "waiting for the first of the group to make its keys");
-            }
+            self.wait_for_item(name).await?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ mod identity;
 mod item;
 mod key_ring;
 mod material;
+mod set_aside;
 #[cfg(test)]
 mod tests;
 mod vault;
@@ -34,6 +35,7 @@ pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
+pub use set_aside::set_aside;
 pub use vault::{
     Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject, Vault, VaultError, whole,
 };

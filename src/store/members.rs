@@ -219,9 +219,24 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         nodes: BTreeSet<NodeId>,
         force: bool,
     ) -> Result<(), RemoveError> {
-        if self.leads() {
-            return self.remove_here(nodes, force).await;
+        let mut waited = Duration::ZERO;
+        loop {
+            let removed = match self.leads() {
+                true => self.remove_here(nodes.clone(), force).await,
+                false => self.have_removed(nodes.clone(), force).await,
+            };
+            match removed {
+                // Another is about to lead: who led was among those to go, perhaps.
+                Err(RemoveError::Store(StoreError::NoLeader)) if waited < PATIENCE => {
+                    Rt::sleep(PULSE).await;
+                    waited += PULSE;
+                }
+                removed => return removed,
+            }
         }
+    }
+
+    async fn have_removed(&self, nodes: BTreeSet<NodeId>, force: bool) -> Result<(), RemoveError> {
         match self.ask_leader(Ask::Remove { nodes, force }).await? {
             Reply::Removed(result) => result,
             _ => Err(StoreError::Unknown.into()),
@@ -255,6 +270,13 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let is_there = |node: &&NodeId| **node == me || heard.contains_key(*node);
         if !force && left.iter().filter(is_there).count() <= left.len() / 2 {
             return Err(RemoveError::WouldLoseQuorum);
+        }
+        if nodes.contains(&me) {
+            // A leader that goes leaves the others to find out by an election's length: better to hand over first.
+            self.hand_over().await;
+            if !self.leads() {
+                return Err(StoreError::NoLeader.into());
+            }
         }
         let learners: BTreeSet<NodeId> = (membership.learner_ids())
             .filter(|node| nodes.contains(node))
