@@ -322,13 +322,19 @@ mod tests {
     /// A snapshot of this format, written once and never again: later releases must read it, and
     /// write the same bytes as long as they write this format.
     #[test]
-    fn the_first_format_is_read_for_ever() {
-        let golden: &[u8] = include_bytes!("../../tests/store/golden/snapshot-1.snapshot");
+    fn both_formats_are_read_for_ever() {
+        let golden = include_bytes!("../../tests/store/golden/snapshot-1.snapshot");
+        check_golden(golden, &[]);
+        let golden = include_bytes!("../../tests/store/golden/snapshot-2.snapshot");
+        check_golden(golden, &[5, 1 << 60]);
+    }
+
+    fn check_golden(golden: &[u8], removed: &[NodeId]) {
         let image = include_bytes!("../../tests/lifecycle/golden/state-1.image");
         let written = StoredSnapshot {
             image: Image {
                 state: Arc::new(image.to_vec()),
-                removed: BTreeSet::new(),
+                removed: removed.iter().copied().collect(),
             },
             ..snapshot(3)
         };
@@ -383,11 +389,11 @@ mod tests {
             );
         }
         let mut newer = whole.clone();
-        newer[8] = 2;
+        newer[8] = 3;
         fs::write(&path, newer).unwrap();
         assert!(matches!(
             snapshots.load(),
-            Err(OpenError::NewerFormat { found: 2, .. })
+            Err(OpenError::NewerFormat { found: 3, .. })
         ));
         fs::write(&path, whole).unwrap();
         let other = Snapshots {
