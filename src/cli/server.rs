@@ -466,7 +466,10 @@ async fn open_store(
         way.serve(opened.tls(), &store);
     }
     if if_absent == IfAbsent::Make && store.identity().founding {
-        store.until_all_are_new().await?;
+        // Unless it was founded already, and stopped before that was written down.
+        if store.is_new() {
+            store.until_all_are_new().await?;
+        }
         store
             .initialize()
             .await

@@ -98,11 +98,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         self.membership().voter_ids().next().is_none()
     }
 
-    /// Nobody knows which of the replicas' states is right.
-    pub(crate) fn is_suspended(&self) -> bool {
-        self.health().borrow().suspended
-    }
-
     /// A member of the group has said that this replica was removed from it.
     pub(crate) fn is_removed(&self) -> bool {
         (self.group()).is_some_and(|group| group.removed.load(Ordering::SeqCst))
@@ -110,8 +105,11 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     /// The other members' clocks as they are now, of those heard of lately.
     pub(crate) fn clocks_heard(&self, group: &Group, boot_ms: u64) -> Vec<u64> {
-        let membership = self.membership();
-        let heard = group.heard(boot_ms, LATELY_MS).into_iter();
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let roster = lock_of(&group.roster);
+        let heard = roster.since(boot_ms, LATELY_MS);
         heard
             .filter(|(node, _)| membership.get_node(node).is_some())
             .map(|(_, heard)| heard.clock_ms(boot_ms))

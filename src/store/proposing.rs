@@ -73,7 +73,11 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     fn stamp(&self) -> Option<u64> {
         let clocks = self.clocks();
         let readings = clocks.readings();
-        let voters = self.membership().voter_ids().count();
+        let voters = {
+            let metrics = self.raft().metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().voter_ids().count()
+        };
         let is_lone = voters <= 1;
         let Stamp {
             at_ms,
@@ -100,9 +104,22 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     /// Commits it as the leader, or has the leader commit it.
     pub(crate) async fn propose(&self, operation: Operation) -> Result<Committed, StoreError> {
-        match self.commit(operation.clone()).await {
-            Err(StoreError::NoLeader) => self.forward(operation).await,
-            committed => committed.map(|(_, committed)| committed),
+        match self.leads() {
+            true => self.commit(operation).await.map(|(_, committed)| committed),
+            false => self.forward(operation).await,
+        }
+    }
+
+    /// This replica has not stopped, and the group knows which state is right.
+    fn check_serving(&self) -> Result<(), StoreError> {
+        let health = self.health();
+        let health = health.borrow();
+        if health.fatal.is_some() || self.is_stopping() {
+            return Err(StoreError::Stopped);
+        }
+        match health.suspended {
+            true => Err(StoreError::NoLeader),
+            false => Ok(()),
         }
     }
 
@@ -111,15 +128,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         &self,
         operation: Operation,
     ) -> Result<(LogId, Committed), StoreError> {
-        {
-            let health = self.health();
-            let health = health.borrow();
-            if health.fatal.is_some() || self.is_stopping() {
-                return Err(StoreError::Stopped);
-            }
-            if !health.is_leader || self.is_suspended() {
-                return Err(StoreError::NoLeader);
-            }
+        self.check_serving()?;
+        if !self.leads() {
+            return Err(StoreError::NoLeader);
         }
         let at_ms = self.stamp().ok_or(StoreError::NoLeader)?;
         if !may_issue(&operation, self.live().read().now_ms(), at_ms) {
@@ -167,9 +178,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     }
 
     async fn forward(&self, operation: Operation) -> Result<Committed, StoreError> {
-        if self.is_suspended() {
-            return Err(StoreError::NoLeader);
-        }
+        self.check_serving()?;
         let forwards = &self.shared().forwards;
         let under_way = forwards.begin();
         let command = Command {
@@ -188,9 +197,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     }
 
     pub(crate) async fn barrier(&self) -> Result<(), StoreError> {
-        if self.is_suspended() {
-            return Err(StoreError::NoLeader);
-        }
+        self.check_serving()?;
         let log_id = match self.read_log_id().await {
             Err(StoreError::NoLeader) => match self.ask_leader(Ask::ReadIndex).await {
                 Ok(Reply::ReadAfter(log_id)) => log_id,

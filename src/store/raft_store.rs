@@ -102,6 +102,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         self.0.identity
     }
 
+    /// It is of no group yet: neither founded nor let in.
+    pub fn is_new(&self) -> bool {
+        self.0.is_new()
+    }
+
     /// Returns once every other replica of the list has said that it is in no group, so that one may be founded: each
     /// keeps the name of this store, and so follows no other founder. At once, if this replica is alone.
     ///

@@ -83,10 +83,18 @@ fn check<Rt: AsyncRuntime>(
     }
     // Whoever has moved may say so, and nothing else until its entry says so, too.
     let entered = store.address_of(request.from);
-    if entered.is_some_and(|entered| entered != *address) && !matches!(request.ask, Ask::Pulse(_)) {
-        return Err(Refusal::NotYou);
+    let is_entered_here = entered.as_ref() == Some(address);
+    let may_ask = match request.ask {
+        Ask::Pulse(_) => true,
+        // Only members have something done by the leader, which knows them all.
+        Ask::Propose(_) | Ask::ReadIndex | Ask::Remove { .. } => is_entered_here,
+        // Whoever lags may not know the others yet.
+        _ => is_entered_here || entered.is_none(),
+    };
+    match may_ask {
+        true => Ok(()),
+        false => Err(Refusal::NotYou),
     }
-    Ok(())
 }
 
 async fn reply<Rt: AsyncRuntime>(
