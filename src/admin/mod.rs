@@ -6,6 +6,7 @@
 mod client;
 mod export;
 mod server;
+mod snapshot;
 mod tokens;
 mod wire;
 

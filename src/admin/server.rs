@@ -17,6 +17,7 @@ use crate::store::RaftStore;
 use crate::token::OfflinePolicy;
 
 use super::export::KeyExporter;
+use super::snapshot;
 use super::tokens;
 use super::wire::{
     AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem,
@@ -81,6 +82,7 @@ impl AdminServer {
             .route("/v1/keys", post(export_key).get(list_keys))
             .route("/v1/clock/accept", post(accept_clock))
             .merge(tokens::routes())
+            .merge(snapshot::routes())
             .with_state(Arc::new(offered));
         let served = axum::serve(self.listener, routes)
             .with_graceful_shutdown(shutdown)

@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::admin::{Replica, failure};
 use super::exit::{EXIT_CODES, Failure};
 use super::output::Output;
+use super::snapshot;
 use crate::admin::AcceptClockResponse;
 
-/// Looks after the store of a running replica
+/// Looks after a replica's store: its clock, and snapshots of it for backups
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,6 +24,11 @@ enum Command {
     Clock {
         #[command(subcommand)]
         command: ClockCommand,
+    },
+    /// Snapshots of the store: saves, inspects, restores them
+    Snapshot {
+        #[command(subcommand)]
+        command: snapshot::Command,
     },
 }
 
@@ -62,9 +68,15 @@ impl fmt::Display for Accepted {
 
 /// Runs the subcommand.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let Command::Clock {
-        command: ClockCommand::Accept(args),
-    } = args.command;
+    match args.command {
+        Command::Clock {
+            command: ClockCommand::Accept(args),
+        } => accept_clock(args, output).await,
+        Command::Snapshot { command } => snapshot::run(command, output).await,
+    }
+}
+
+async fn accept_clock(args: AcceptArgs, output: Output) -> Result<(), Failure> {
     let accepted = args.replica.client().accept_clock().await;
     output.print(&Accepted(accepted.map_err(failure)?))
 }

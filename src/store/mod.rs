@@ -3,6 +3,7 @@
 //! [`TokenStore`] is its only public door. This room must not know Kubernetes or the joiners' HTTP.
 
 mod audit;
+mod backup;
 mod codec;
 mod config;
 pub mod disk;
@@ -20,6 +21,7 @@ mod peers;
 mod raft_store;
 mod record_query;
 pub mod reference;
+mod seed;
 mod snapshot;
 #[cfg(test)]
 mod suite_test;
@@ -27,10 +29,12 @@ mod token_store;
 mod types;
 
 pub use audit::{AuditMark, AuditSink, AuditTrail, audit_trail};
+pub use backup::{Backup, BackupError, NotFounded};
 pub use config::StoreConfig;
 pub use identity::Identity;
 pub use open_error::OpenError;
 pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 pub use raft_store::RaftStore;
 pub use record_query::{RecordPage, RecordQuery};
+pub use seed::{Seed, seed};
 pub use token_store::{Change, Committed, Health, StoreError, TokenStore, submit};

@@ -166,6 +166,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         state.encode()
     }
 
+    /// A copy of the state as applied here, and the place in the log that it is of.
+    pub fn state(&self) -> (u64, State) {
+        self.0.live.copy()
+    }
+
     /// Stops the replica; afterwards its folder may be opened again.
     pub async fn shutdown(&self) {
         let inner = &self.0;
