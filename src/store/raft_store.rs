@@ -171,6 +171,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         self.0.live.copy()
     }
 
+    /// The keys that a restore retired, as applied here.
+    pub fn retired_keys(&self) -> Vec<AdoptKey> {
+        self.0.live.read().retired_keys().to_vec()
+    }
+
     /// Stops the replica; afterwards its folder may be opened again.
     pub async fn shutdown(&self) {
         let inner = &self.0;

@@ -94,6 +94,12 @@ fn a_lost_store_is_restored_and_no_old_token_admits_anybody() {
     );
     assert_eq!(machine.file("tls.crt"), certificate);
 
+    assert_eq!(record["purpose"], "offline");
+    let socket = place.data().join("admin.sock");
+    let known = run(&["key", "list", "--admin-socket", text(&socket)])
+        .ok()
+        .stdout;
+    assert_eq!(known.matches("(retired)").count(), 2, "{known}");
     let key = place.export("edge-*", "1h");
     let fresh = create(&key, "edge-9");
     Machine::new().join(&fresh).ok();

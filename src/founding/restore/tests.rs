@@ -7,11 +7,11 @@ use crate::clock::SystemClock;
 use crate::founding::error::FoundingError;
 use crate::founding::vault::Creation;
 use crate::founding::{DataFolder as _, IfAbsent, OnDisk, Opened, Site, found_or_open};
-use crate::lifecycle::command::AdoptKey;
-use crate::lifecycle::{Command, Operation, Settings};
+use crate::lifecycle::command::{AdoptKey, Bindings, Register};
+use crate::lifecycle::{Command, Issuance, Operation, Reason, Settings};
 use crate::pki::TrustDomain;
 use crate::store::{OpenError, RaftStore, StoreConfig, TokenStore};
-use crate::token::Purpose;
+use crate::token::{Purpose, TokenId};
 
 const NOW: u64 = 1_790_000_000_000;
 const DIGEST: &str = "5a";
@@ -48,7 +48,30 @@ impl Former {
             max_ttl_ms: None,
             node_pattern: None,
         };
-        let operations: [Operation; 2] = [founded(&identity, &pieces).into(), adopt.into()];
+        let register = |number: u8| Register {
+            issuance: Issuance {
+                namespace: "edge".into(),
+                name: format!("n{number}"),
+            },
+            namespace_uid: "uid".into(),
+            revision: 1,
+            spec_hash: [1; 32],
+            revoked: false,
+            reissue_if_unused: false,
+            token_id: TokenId([number; 16]),
+            key_id: adopt.key_id,
+            node_name: "n".into(),
+            ttl_ms: 3_600_000,
+            in_flight_timeout_ms: None,
+            max_claims: None,
+            bindings: Bindings::default(),
+        };
+        let operations: [Operation; 4] = [
+            founded(&identity, &pieces).into(),
+            adopt.clone().into(),
+            register(1).into(),
+            register(2).into(),
+        ];
         for (index, operation) in (1..).zip(operations) {
             let command = Command {
                 at_ms: NOW,
@@ -56,7 +79,7 @@ impl Former {
             };
             state.apply(index, &command);
         }
-        let backup = Backup::of(2, NOW, state).unwrap();
+        let backup = Backup::of(4, NOW, state).unwrap();
         Self {
             folder,
             identity,
@@ -129,7 +152,8 @@ async fn a_restored_folder_opens_as_another_store_with_the_same_cas() {
         "a backup elsewhere is only read"
     );
     assert_eq!(report.former_store_id, former.identity.store_id);
-    assert_eq!((report.epoch, report.former_epoch, report.index), (5, 4, 3));
+    assert_eq!((report.epoch, report.former_epoch), (5, 4));
+    assert_eq!((report.index, report.ended), (5, 2));
 
     let opened = open(&data).await.unwrap();
     assert!(!opened.founded_now);
@@ -140,6 +164,8 @@ async fn a_restored_folder_opens_as_another_store_with_the_same_cas() {
     for ((role, new), (_, old)) in new.fingerprints.iter().zip(&old.fingerprints) {
         assert_eq!(new == old, role.ends_with("-ca"), "{role}");
     }
+    let record = opened.store.record(&TokenId([1; 16])).unwrap();
+    assert_eq!(record.aborted, Some(Reason::Restored));
     let keys = opened.store.keys();
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0].key_id, opened.material.resource_key.id());
