@@ -30,6 +30,7 @@ enum Command {
         #[command(subcommand)]
         command: snapshot::Command,
     },
+    Recover(snapshot::recover::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
             command: ClockCommand::Accept(args),
         } => accept_clock(args, output).await,
         Command::Snapshot { command } => snapshot::run(command, output).await,
+        Command::Recover(args) => snapshot::recover::run(args, output).await,
     }
 }
 

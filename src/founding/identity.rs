@@ -147,7 +147,7 @@ impl IdentityFile {
         if is_interrupted(&self.folder) {
             return Err(VaultError::unfit(
                 self.folder.display().to_string(),
-                "a restore into this data folder was interrupted: run the same `jointoken store snapshot restore` again",
+                "a restore into this data folder was interrupted: run the same command (`jointoken store snapshot restore` or `recover`) again",
             ));
         }
         for later in ["store", "keys"] {

@@ -75,7 +75,7 @@ pub(super) fn open(
 }
 
 /// Snapshot and log together must hold every entry that there ever was.
-fn check_fit(
+pub(super) fn check_fit(
     log_dir: &Path,
     snapshot: Option<&SnapshotMeta>,
     log: &log::Found,

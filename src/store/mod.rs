@@ -25,6 +25,7 @@ mod seed;
 mod snapshot;
 #[cfg(test)]
 mod suite_test;
+mod survivor;
 mod token_store;
 mod types;
 
@@ -37,4 +38,5 @@ pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 pub use raft_store::RaftStore;
 pub use record_query::{RecordPage, RecordQuery};
 pub use seed::{Seed, seed};
+pub use survivor::Survivor;
 pub use token_store::{Change, Committed, Health, StoreError, TokenStore, submit};

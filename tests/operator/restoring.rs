@@ -221,3 +221,35 @@ fn keys_that_do_not_belong_are_named_and_existing_data_stays() {
     fs::rename(&data, place.data()).unwrap();
     assert!(place.setup().start().terminate().0.success());
 }
+
+#[test]
+fn what_a_killed_replica_has_left_is_recovered_without_a_snapshot() {
+    let place = Standalone::new();
+    let server = place.setup().start();
+    let key = place.export("edge-*", "1h");
+    let used = create(&key, "edge-1");
+    let recover = |from: &Path, more: &[&str]| {
+        let what = ["store", "recover", text(from)];
+        let (file, folder) = (place.path("recovered"), "--data-dir");
+        run(&[&what[..], &[folder, text(&file)], more].concat())
+    };
+    recover(&place.data(), &["--yes"]).fails(2, &["in use by another process"]);
+    Machine::new().join(&used).ok();
+    server.kill();
+    let survivor = place.data();
+    let before = contents(&survivor.join("store/log"));
+    recover(&survivor, &[]).fails(2, &["--yes"]);
+    recover(&place.path("nowhere"), &["--yes"]).fails(2, &["nowhere"]);
+    let recovered = json_of(&recover(&survivor, &["--yes", "--output", "json"]));
+    assert_eq!(recovered["epoch"], 2);
+    assert_eq!(contents(&survivor.join("store/log")), before);
+
+    fs::rename(&survivor, place.path("lost")).unwrap();
+    fs::rename(place.path("recovered"), place.data()).unwrap();
+    let server = place.setup().start();
+    assert_eq!(shown(&place, &used)["phase"], "Consumed");
+    Machine::new().join(&used).fails(3, &["not valid here"]);
+    let fresh = create(&place.export("edge-*", "1h"), "edge-2");
+    Machine::new().join(&fresh).ok();
+    assert!(server.terminate().0.success());
+}

@@ -8,6 +8,7 @@ mod kill;
 mod sim_disk;
 mod sim_runtime;
 mod support;
+mod survivor;
 
 // The program as a process, as the tests of the whole run it.
 #[allow(dead_code, reason = "shared with tests/operator")]

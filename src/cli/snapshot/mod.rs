@@ -3,6 +3,7 @@
 mod contents;
 mod inspect;
 mod part_file;
+pub(super) mod recover;
 mod restore;
 mod save;
 
@@ -42,6 +43,12 @@ fn read(path: &Path) -> Result<(Backup, String), Failure> {
     let backup = Backup::decode(&bytes).map_err(|error| {
         Failure::new(Exit::Invalid, format_args!("{}: {error}", path.display()))
     })?;
+    let checksum = checksum(&bytes);
+    Ok((backup, checksum))
+}
+
+/// The SHA-256 at the end of a snapshot's bytes.
+fn checksum(bytes: &[u8]) -> String {
     let checksum = bytes.last_chunk::<32>().map_or(&[][..], |last| last);
-    Ok((backup, HEXLOWER.encode(checksum)))
+    HEXLOWER.encode(checksum)
 }

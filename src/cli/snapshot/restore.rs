@@ -87,36 +87,67 @@ impl fmt::Display for Restored<'_> {
 /// Restores.
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let (backup, sha256) = super::read(&args.file)?;
-    let keys = match &args.keys_dir {
-        Some(keys) => keys.clone(),
-        None => args.data_dir.join("keys"),
+    let founded = backup.founded();
+    let origin = format!(
+        "the snapshot of store {} (epoch {}), taken {} up to entry {}",
+        founded.store_id,
+        founded.epoch,
+        age(&backup),
+        backup.index(),
+    );
+    let former = Former {
+        backup,
+        sha256,
+        origin,
     };
+    let keys = args.keys_dir.unwrap_or_else(|| args.data_dir.join("keys"));
     let request = RestoreRequest {
-        data: args.data_dir.clone(),
+        data: args.data_dir,
         keys,
         epoch_above: args.epoch_above,
     };
-    let prospect = Prospect::of(&backup, &sha256, request)
+    restore(&former, request, args.yes, output).await
+}
+
+/// What a new store is made of.
+pub(super) struct Former {
+    pub backup: Backup,
+    /// Identifies it.
+    pub sha256: String,
+    /// What it is, for people.
+    pub origin: String,
+}
+
+/// Asks, unless `yes`, restores, and prints what came of it.
+pub(super) async fn restore(
+    former: &Former,
+    request: RestoreRequest,
+    yes: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let Former { backup, sha256, .. } = former;
+    let data = request.data.clone();
+    let prospect = Prospect::of(backup, sha256, request)
         .await
         .map_err(failed)?;
-    if !args.yes {
-        ask(&backup, &prospect, &args.data_dir)?;
+    if !yes {
+        ask(former, &prospect, &data)?;
     }
     for signing_key in prospect.notes() {
         note(&format_args!("note: {signing_key}; it is made anew anyway"));
     }
     let report = prospect.carry_out().await.map_err(failed)?;
-    output.print(&restored(&backup, &report, &args.data_dir))
+    output.print(&restored(backup, &report, &data))
 }
 
 /// Says what restoring means, and asks.
-fn ask(backup: &Backup, prospect: &Prospect, data: &Path) -> Result<(), Failure> {
+fn ask(former: &Former, prospect: &Prospect, data: &Path) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
             "restoring ends all unused tokens of the store and retires its signing keys: give --yes if that is what you want, there is no terminal to ask on",
         ));
     }
-    note(&meaning(backup, prospect));
+    note(&meaning(former, prospect));
     note(&format_args!(
         "Restore into {}? Type yes to go on:",
         data.display()
@@ -133,23 +164,18 @@ fn ask(backup: &Backup, prospect: &Prospect, data: &Path) -> Result<(), Failure>
     }
 }
 
-fn meaning(backup: &Backup, prospect: &Prospect) -> String {
+fn meaning(Former { backup, origin, .. }: &Former, prospect: &Prospect) -> String {
     let tokens = Tokens::of(backup.state());
-    let founded = backup.founded();
     let begun = match prospect {
         Prospect::Restore(_) => "",
-        Prospect::Finish(_) => "A restore of this snapshot was interrupted and will be finished.\n",
+        Prospect::Finish(_) => "A restore of it was interrupted and will be finished.\n",
     };
     format!(
-        "{begun}This makes a new store of the snapshot of store {} (epoch {}), taken {} up to entry {}.\n\
+        "This makes a new store of {origin}.\n{begun}\
          - {} unused tokens are ended: each may have been used since. No token of the former store is accepted any more.\n\
          - {} admissions stay on record. Machines that were admitted since keep their certificates until those end; the new store does not know them and cannot bar them.\n\
          - The CAs stay. The signing keys are made anew: keys that were exported, and NodeDB's secret, are refused for good.\n\
          - The former store must not run again, not even for a moment: it would admit machines by tokens of its own.",
-        founded.store_id,
-        founded.epoch,
-        age(backup),
-        backup.index(),
         tokens.live(),
         tokens.consumed,
     )

@@ -11,7 +11,9 @@ use crate::lifecycle::command::{AdoptKey, Bindings, Register};
 use crate::lifecycle::{Command, Issuance, Operation, Reason, Settings};
 use crate::pki::TrustDomain;
 use crate::store::{OpenError, RaftStore, StoreConfig, TokenStore};
-use crate::token::{Purpose, TokenId};
+use crate::token::{
+    Claims, Delivery, KeyRing, Presented, Purpose, StoreId, TokenId, VerifyError, mint,
+};
 
 const NOW: u64 = 1_790_000_000_000;
 const DIGEST: &str = "5a";
@@ -335,6 +337,40 @@ async fn the_epoch_is_above_what_is_asked_for_and_never_too_high() {
     }
     let prospect = Prospect::of(&former.backup, DIGEST, request(40)).await;
     assert_eq!(prospect.unwrap().carry_out().await.unwrap().epoch, 41);
+}
+
+/// Whoever still had the key that made it: the token is for the former store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_token_is_refused_by_its_audience_even_where_its_key_is_known() {
+    let former = Former::new().await;
+    let data = former.folder.path().join("data");
+    let vault = FolderVault::new(former.keys());
+    let item = vault.load(ItemName::ResourceKey).await.unwrap().unwrap();
+    let piece = Piece::from_item(ItemName::ResourceKey, &item, &former.identity);
+    let Ok(Piece::Key(key)) = piece else {
+        panic!("a signing key");
+    };
+    let claims = Claims {
+        purpose: Purpose::Resource,
+        key_id: key.id(),
+        audience: former.identity.store_id.audience(),
+        token_id: TokenId([1; 16]),
+        node_name: "n".to_owned(),
+        issued_at_ms: NOW,
+        expires_at_ms: NOW + 60_000,
+    };
+    let delivery = Delivery {
+        door_pin: [1; 32],
+        urls: vec!["https://door.edge.example".to_owned()],
+    };
+    let token = mint(&key, &claims, &delivery).unwrap();
+    let token = Presented::parse(token.expose()).unwrap();
+    let report = former.restore(&data, &former.keys()).await.unwrap();
+    let mut ring = KeyRing::new();
+    ring.insert(key).unwrap();
+    let verify = |store: StoreId| ring.verify(&token, store.audience(), NOW);
+    assert!(verify(former.identity.store_id).is_ok());
+    assert_eq!(verify(report.store_id), Err(VerifyError::OtherStore));
 }
 
 /// All files below a folder by their paths, with what they hold.
