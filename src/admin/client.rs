@@ -1,12 +1,12 @@
 //! The other end of the socket.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,7 @@ use super::wire::{
     RemoveMembersResponse, TokenView, TokensQuery, TokensResponse,
 };
 
-/// No answer of the socket is longer, in bytes.
+/// No answer of the socket but a snapshot is longer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Asks a replica on this machine.
@@ -42,6 +42,8 @@ pub enum ClientError {
     BrokenOff(String),
     #[error("{}", .0.message)]
     Refused(Problem),
+    #[error("the answer cannot be written: {0}")]
+    Write(io::Error),
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -158,12 +160,48 @@ impl AdminClient {
             .await
     }
 
+    /// Writes a snapshot of the store, as a backup file, to `out`. Tells how many bytes it has.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not, or `out` fails. Then `out` has a part of it, or nothing.
+    pub async fn snapshot(&self, out: &mut (dyn Write + Send)) -> Result<u64, ClientError> {
+        let answer = self.send(Method::GET, "/v1/snapshot", None::<&()>).await?;
+        if !answer.status().is_success() {
+            let (status, bytes) = read(answer).await?;
+            return Err(refused(status, &bytes));
+        }
+        let mut body = answer.into_body();
+        let mut written = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broken(&error))?;
+            if let Some(bytes) = frame.data_ref() {
+                out.write_all(bytes).map_err(ClientError::Write)?;
+                written += bytes.len() as u64;
+            }
+        }
+        Ok(written)
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
+        let (status, bytes) = read(self.send(method, path, body).await?).await?;
+        if status.is_success() {
+            serde_json::from_slice(&bytes).map_err(|error| broken(&error))
+        } else {
+            Err(refused(status, &bytes))
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream =
             UnixStream::connect(&self.socket)
                 .await
@@ -171,7 +209,6 @@ impl AdminClient {
                     socket: self.socket.clone(),
                     source,
                 })?;
-        let broken = |error: &dyn std::fmt::Display| ClientError::BrokenOff(error.to_string());
         let body = match body {
             Some(body) => Bytes::from(serde_json::to_vec(body).map_err(|error| broken(&error))?),
             None => Bytes::new(),
@@ -187,25 +224,31 @@ impl AdminClient {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|error| broken(&error))?;
-        let answer = sender
+        sender
             .send_request(request)
             .await
-            .map_err(|error| broken(&error))?;
-        let status = answer.status();
-        let bytes = Limited::new(answer.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| broken(&error))?
-            .to_bytes();
-        if status.is_success() {
-            serde_json::from_slice(&bytes).map_err(|error| broken(&error))
-        } else {
-            Err(match serde_json::from_slice(&bytes) {
-                Ok(problem) => ClientError::Refused(problem),
-                Err(_) => {
-                    ClientError::BrokenOff(format!("{status}: {}", String::from_utf8_lossy(&bytes)))
-                }
-            })
-        }
+            .map_err(|error| broken(&error))
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> ClientError {
+    ClientError::BrokenOff(error.to_string())
+}
+
+/// A short answer, whole.
+async fn read(answer: Response<Incoming>) -> Result<(StatusCode, Bytes), ClientError> {
+    let status = answer.status();
+    let bytes = Limited::new(answer.into_body(), MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| broken(&error))?
+        .to_bytes();
+    Ok((status, bytes))
+}
+
+fn refused(status: StatusCode, answer: &[u8]) -> ClientError {
+    match serde_json::from_slice(answer) {
+        Ok(problem) => ClientError::Refused(problem),
+        Err(_) => ClientError::BrokenOff(format!("{status}: {}", String::from_utf8_lossy(answer))),
     }
 }

@@ -7,6 +7,7 @@ mod client;
 mod export;
 mod members;
 mod server;
+mod snapshot;
 mod tokens;
 mod wire;
 

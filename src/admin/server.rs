@@ -13,11 +13,13 @@ use axum::routing::post;
 use axum::{Json, Router};
 use tokio::net::UnixListener;
 
+use crate::lifecycle::command::AdoptKey;
 use crate::store::RaftStore;
 use crate::token::OfflinePolicy;
 
 use super::export::KeyExporter;
 use super::members;
+use super::snapshot;
 use super::tokens;
 use super::wire::{
     AcceptClockResponse, ExportKeyRequest, ExportKeyResponse, KeysResponse, KnownKey, Problem,
@@ -83,6 +85,7 @@ impl AdminServer {
             .route("/v1/clock/accept", post(accept_clock))
             .merge(tokens::routes())
             .merge(members::routes())
+            .merge(snapshot::routes())
             .with_state(Arc::new(offered));
         let served = axum::serve(self.listener, routes)
             .with_graceful_shutdown(shutdown)
@@ -126,13 +129,19 @@ async fn accept_clock(State(offered): State<Arc<Offered>>) -> Json<AcceptClockRe
 }
 
 async fn list_keys(State(offered): State<Arc<Offered>>) -> Json<KeysResponse> {
-    let keys = offered.exporter.known().into_iter().map(|key| KnownKey {
+    let known = |key: AdoptKey, retired| KnownKey {
         key_id: key.key_id.to_string(),
         purpose: key.purpose.as_str().to_owned(),
         fingerprint: key.fingerprint.to_string(),
         max_ttl_seconds: key.max_ttl_ms.map(|ms| ms / 1000),
         node_pattern: key.node_pattern,
-    });
+        retired,
+    };
+    let in_force = offered.exporter.known().into_iter();
+    let retired = offered.store.retired_keys().into_iter();
+    let keys = in_force
+        .map(|key| known(key, false))
+        .chain(retired.map(|key| known(key, true)));
     Json(KeysResponse {
         keys: keys.collect(),
     })

@@ -230,7 +230,8 @@ fn failed(message: String) -> Refusal {
 
 /// What the keys are for; a record says only which key it is.
 fn purposes(offered: &Offered) -> HashMap<KeyId, Purpose> {
-    let keys = offered.store.keys();
+    let mut keys = offered.store.keys();
+    keys.extend(offered.store.retired_keys());
     keys.iter().map(|key| (key.key_id, key.purpose)).collect()
 }
 

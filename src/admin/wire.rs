@@ -33,7 +33,7 @@ impl fmt::Debug for ExportKeyResponse {
     }
 }
 
-/// The signing keys that the store knows, in order of their ids.
+/// The signing keys that the store knows: those in force in order of their ids, then the retired ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeysResponse {
@@ -54,6 +54,9 @@ pub struct KnownKey {
     pub max_ttl_seconds: Option<u64>,
     /// Which node names it may mint for, of `offline` keys.
     pub node_pattern: Option<String>,
+    /// It was in force before the store was restored: its tokens are refused, and it is never adopted again.
+    #[serde(default)]
+    pub retired: bool,
 }
 
 /// The machine's clock is followed from now on.

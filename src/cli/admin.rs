@@ -29,6 +29,7 @@ impl Replica {
 pub(super) fn failure(error: ClientError) -> Failure {
     let exit = match &error {
         ClientError::Unreachable { .. } => Exit::Usage,
+        ClientError::Write(_) => Exit::Failed,
         ClientError::BrokenOff(_) => Exit::TryAgain,
         ClientError::Refused(problem) if problem.retry => Exit::TryAgain,
         ClientError::Refused(_) => Exit::Refused,

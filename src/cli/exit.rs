@@ -9,7 +9,7 @@ Exit codes:
   0  done
   1  failed for another reason, such as a full disk
   2  usage: wrong arguments, an input that is missing or cannot be read
-  3  invalid token or signing key: cut short, a typo, of another store or version
+  3  invalid token, signing key or snapshot: cut short, a typo, of another store or version
   4  the token has expired
   5  the token was used already
   6  the door is not the one that the token names; the token was not sent

@@ -29,7 +29,7 @@ enum Command {
 
 /// Shows the signing keys that the store knows, never the keys themselves
 ///
-/// Tokens of these keys are accepted, as far as their limits go. There is no way yet to take one key back: should one
+/// Tokens of these keys are accepted, as far as their limits go, unless a key was retired by a restore. There is no way yet to take one key back: should one
 /// leak, its tokens can be aborted one by one (`jointoken token abort`), and whoever has it can mint more until the
 /// store is founded anew.
 #[derive(Debug, clap::Args)]
@@ -62,9 +62,10 @@ impl fmt::Display for Listed {
                 |s| HumanDuration::from_seconds(s).to_string(),
             );
             let pattern = key.node_pattern.as_deref().unwrap_or("-");
+            let retired = if key.retired { " (retired)" } else { "" };
             write!(
                 f,
-                "\n{:<18}{:<10}{max_ttl:<12}{pattern}",
+                "\n{:<18}{:<10}{max_ttl:<12}{pattern}{retired}",
                 key.key_id, key.purpose
             )?;
         }

@@ -25,6 +25,7 @@ mod output;
 mod ports;
 mod serve;
 mod server;
+mod snapshot;
 mod statuses;
 mod stop;
 mod store;

@@ -9,9 +9,10 @@ use super::admin::{Replica, failure};
 use super::exit::{EXIT_CODES, Failure};
 use super::members;
 use super::output::Output;
+use super::snapshot;
 use crate::admin::AcceptClockResponse;
 
-/// Looks after the store of a running replica
+/// Looks after a replica's store: its clock, and snapshots of it for backups
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -26,6 +27,12 @@ enum Command {
         command: ClockCommand,
     },
     Members(members::Args),
+    /// Snapshots of the store: saves, inspects, restores them
+    Snapshot {
+        #[command(subcommand)]
+        command: snapshot::Command,
+    },
+    Recover(snapshot::recover::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +76,8 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
             command: ClockCommand::Accept(args),
         } => accept_clock(args, output).await,
         Command::Members(args) => members::run(args, output).await,
+        Command::Snapshot { command } => snapshot::run(command, output).await,
+        Command::Recover(args) => snapshot::recover::run(args, output).await,
     }
 }
 

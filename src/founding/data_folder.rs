@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -63,27 +63,30 @@ where
     /// When it cannot be made or another process has it.
     pub fn new(data: impl Into<PathBuf>, open: F) -> Result<Self, VaultError> {
         let data = data.into();
-        make_folder(&data)?;
-        let path = data.join("founding.lock");
-        let mut options = File::options();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        let lock = options.open(&path).map_err(at(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(VaultError::new(
-                    data.display().to_string(),
-                    "the data folder is in use by another process: stop that one, or give this one a folder of its own",
-                ));
-            }
-            Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
-        }
+        let lock = lock_folder(&data)?;
         set_aside::resume(&data)?;
         Ok(Self {
             file: IdentityFile::new(data),
             open,
             _lock: lock,
         })
+    }
+}
+
+/// Keeps other processes from working in the folder, which is made if need be, for as long as what is returned is there.
+pub(super) fn lock_folder(data: &Path) -> Result<File, VaultError> {
+    make_folder(data)?;
+    let path = data.join("founding.lock");
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let lock = options.open(&path).map_err(at(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(VaultError::new(
+            data.display().to_string(),
+            "the data folder is in use by another process: stop that one, or give this one a folder of its own",
+        )),
+        Err(TryLockError::Error(error)) => Err(at(&path)(error)),
     }
 }
 

@@ -311,7 +311,7 @@ fn make(name: ItemName, of: &Identity, now_ms: u64) -> Result<Item, FoundingErro
 }
 
 /// The store's birth certificate.
-fn founded(identity: &Identity, pieces: &BTreeMap<ItemName, Piece>) -> Founded {
+pub(super) fn founded(identity: &Identity, pieces: &BTreeMap<ItemName, Piece>) -> Founded {
     let print = |(name, piece): (&ItemName, &Piece)| (name.to_string(), piece.fingerprint());
     let mut fingerprints: Vec<_> = pieces.iter().map(print).collect();
     fingerprints.sort();

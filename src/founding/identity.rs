@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::OLDER_COPY;
 use super::folder_vault::{at, make_folder, sync_folder, write_synced};
+use super::restore::is_interrupted;
 use super::vault::{Creation, Founding, VaultError};
 use crate::pki::TrustDomain;
 use crate::token::{RandomError, StoreId};
@@ -159,8 +160,14 @@ impl IdentityFile {
         }
     }
 
-    /// A folder without an identity is empty, for it comes first.
+    /// A folder without an identity is empty, for it comes first. When a store is restored it comes last.
     fn without_identity(&self, path: &Path) -> Result<Option<Identity>, VaultError> {
+        if is_interrupted(&self.folder) {
+            return Err(VaultError::unfit(
+                self.folder.display().to_string(),
+                "a restore into this data folder was interrupted: run the same command (`jointoken store snapshot restore` or `recover`) again",
+            ));
+        }
         for later in ["store", "keys"] {
             let there = self.folder.join(later);
             // Its parent is made a moment before the first thing in it.

@@ -7,6 +7,8 @@
 //! error that names it and says what to do. [`KeyGuard`] goes on looking while the store is served,
 //! and [`GuardedStore`] issues nothing while something is amiss.
 //!
+//! [`Prospect`] restores a store from a backup, which is the other way in which one comes to be.
+//!
 //! Its effects are behind three traits: [`DataFolder`] (the replica's own disk), [`Vault`] (where
 //! keys are kept; [`FolderVault`] here, Secrets in the controller's room) and [`FoundingObject`]
 //! (the mark for the whole cluster). This room must not know HTTP, Kubernetes or the resource.
@@ -21,6 +23,7 @@ mod identity;
 mod item;
 mod key_ring;
 mod material;
+mod restore;
 mod set_aside;
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,7 @@ pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
+pub use restore::{Mismatch, Plan, Prospect, Report, RestoreError, RestoreRequest, Unfinished};
 pub use set_aside::set_aside;
 pub use vault::{
     Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject, Vault, VaultError, whole,

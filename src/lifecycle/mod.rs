@@ -14,6 +14,7 @@ mod image;
 mod limits;
 pub mod outcome;
 pub mod record;
+mod restored;
 mod state;
 
 pub use command::{Command, Operation, Settings, Typed};
@@ -22,4 +23,5 @@ pub use image::ImageError;
 pub use limits::SenselessSetting;
 pub use outcome::{Applied, HouseChange, Outcome, Transition};
 pub use record::{Issuance, IssuanceEntry, Phase, Reason, Record};
+pub use restored::{Restore, RestoreRefusal, Restored};
 pub use state::{InvariantViolation, State};

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::token::{JoinerId, KeyId, Purpose, TokenId};
+use crate::token::{JoinerId, KeyId, Purpose, StoreId, TokenId};
 
 use super::command::Settings;
 use super::record::{Issuance, IssuanceEntry, Phase, Reason, Record};
+use super::restored::Restored;
 
 /// What one command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,13 @@ pub enum HouseChange {
     Configured,
     /// What became of a resource's issuances is forgotten.
     NameForgotten(Issuance),
+    /// It was restored from a former store's snapshot, offline: no command does this.
+    Restored {
+        /// This store, as of the restore.
+        store_id: StoreId,
+        epoch: u64,
+        from: Restored,
+    },
 }
 
 /// A record changed.

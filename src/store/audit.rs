@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
+use crate::lifecycle::State;
 use crate::token::StoreId;
 
 use super::disk::{Disk, write_whole};
@@ -116,6 +117,23 @@ impl Auditor {
         };
         self.told.store(change.index, Ordering::SeqCst);
         sink.tell(change).await;
+    }
+
+    /// Tells that a state was restored, unless it was told before. No entry of the log does: the state comes so from
+    /// a snapshot.
+    pub(crate) async fn tell_restoration(&self, state: &State) {
+        let Some((index, change)) = state.restoration() else {
+            return;
+        };
+        if self.marked().is_some_and(|marked| marked < index) {
+            self.tell(Arc::new(Change {
+                index,
+                now_ms: state.now_ms(),
+                transitions: Vec::new(),
+                house: Some(change),
+            }))
+            .await;
+        }
     }
 
     /// The last change that there was.

@@ -75,7 +75,7 @@ pub(super) fn open(
 }
 
 /// Snapshot and log together must hold every entry that there ever was.
-fn check_fit(
+pub(super) fn check_fit(
     log_dir: &Path,
     snapshot: Option<&SnapshotMeta>,
     log: &log::Found,
@@ -129,7 +129,11 @@ pub(super) fn lock(disk: &dyn Disk, data_dir: &Path) -> Result<DiskLock, OpenErr
 }
 
 /// A folder in the data folder, made if need be.
-fn subfolder(disk: &dyn Disk, data_dir: &Path, name: &str) -> Result<PathBuf, OpenError> {
+pub(super) fn subfolder(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    name: &str,
+) -> Result<PathBuf, OpenError> {
     let path = data_dir.join(name);
     disk.create_dir(&path).map_err(OpenError::io(&path))?;
     disk.sync_dir(data_dir).map_err(OpenError::io(data_dir))?;

@@ -1,5 +1,6 @@
 //! The state as applied here, for everybody to read, and the feed of its changes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::broadcast;
@@ -14,6 +15,8 @@ const FEED: usize = 4_096;
 /// The state as applied here.
 pub(crate) struct Live {
     state: RwLock<State>,
+    /// Of the last command that the state has seen. Written while the state is locked.
+    index: AtomicU64,
     changes: broadcast::Sender<Arc<Change>>,
 }
 
@@ -21,6 +24,7 @@ impl Live {
     pub(crate) fn new(state: State) -> Self {
         Self {
             state: RwLock::new(state),
+            index: AtomicU64::new(0),
             changes: broadcast::channel(FEED).0,
         }
     }
@@ -31,13 +35,19 @@ impl Live {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A copy of the state, and the place in the log of the last command that it has seen.
+    pub(crate) fn copy(&self) -> (u64, State) {
+        let state = self.read();
+        (self.index.load(Ordering::Relaxed), state.clone())
+    }
+
     /// Applies a command and tells everybody what it changed, if it did.
     pub(crate) fn apply(&self, index: u64, command: &Command) -> (Committed, Option<Arc<Change>>) {
-        let applied = self
-            .state
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .apply(index, command);
+        let applied = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            self.index.store(index, Ordering::Relaxed);
+            state.apply(index, command)
+        };
         let change = Arc::new(Change {
             index,
             now_ms: applied.now_ms,
@@ -61,7 +71,11 @@ impl Live {
     /// a change of everything is told.
     pub(crate) fn replace(&self, index: u64, state: State) {
         let now_ms = state.now_ms();
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        {
+            let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            self.index.store(index, Ordering::Relaxed);
+            *current = state;
+        }
         let _ = self.changes.send(Arc::new(Change {
             index,
             now_ms,

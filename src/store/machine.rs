@@ -175,6 +175,7 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
         })
         .await??;
         let index = meta.last_log_id.map_or(0, |id| id.index);
+        self.audit.tell_restoration(&state).await;
         self.live.replace(index, state);
         {
             let mut applied = self.applied();

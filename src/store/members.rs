@@ -144,7 +144,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         };
         let boot_ms = self.clocks().readings().boot_ms;
         let mut newcomers = BTreeMap::new();
-        let mut proven = BTreeMap::new();
+        // A replica that was alone has no address in its own entry.
+        let mut proven = BTreeMap::from([(self.identity().node_id, group.address().clone())]);
         for (node, heard) in group.heard(boot_ms, PRESENT_MS) {
             if membership.get_node(&node).is_some() {
                 proven.insert(node, heard.address);

@@ -3,6 +3,7 @@
 //! [`TokenStore`] is its only public door. This room must not know Kubernetes or the joiners' HTTP.
 
 mod audit;
+mod backup;
 mod codec;
 mod config;
 pub mod disk;
@@ -24,14 +25,17 @@ mod raft_store;
 mod record_query;
 pub mod reference;
 mod rounds;
+mod seed;
 mod snapshot;
 mod steward;
 #[cfg(test)]
 mod suite_test;
+mod survivor;
 mod token_store;
 mod types;
 
 pub use audit::{AuditMark, AuditSink, AuditTrail, audit_trail};
+pub use backup::{Backup, BackupError, NotFounded};
 pub use config::{GroupConfig, StoreConfig};
 pub use identity::Identity;
 pub use members::{MemberView, Members, RemoveError, Role};
@@ -39,4 +43,6 @@ pub use open_error::OpenError;
 pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 pub use raft_store::RaftStore;
 pub use record_query::{RecordPage, RecordQuery};
+pub use seed::{Seed, seed};
+pub use survivor::Survivor;
 pub use token_store::{Change, Committed, Health, StoreError, TokenStore, submit};

@@ -236,6 +236,16 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         self.0.is_removed()
     }
 
+    /// A copy of the state as applied here, and the place in the log that it is of.
+    pub fn state(&self) -> (u64, State) {
+        self.0.live.copy()
+    }
+
+    /// The keys that a restore retired, as applied here.
+    pub fn retired_keys(&self) -> Vec<AdoptKey> {
+        self.0.live.read().retired_keys().to_vec()
+    }
+
     /// Stops the replica; afterwards its folder may be opened again.
     pub async fn shutdown(&self) {
         let inner = &self.0;

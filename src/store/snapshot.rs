@@ -358,7 +358,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let snapshots = snapshots(dir.path());
             let mut later = snapshot(3);
-            Arc::make_mut(&mut later.image.state)[at] += 1;
+            Arc::make_mut(&mut later.image.state)[at] += 8;
             snapshots.save(&later).unwrap();
             let error = snapshots.load().unwrap_err();
             assert!(matches!(error, OpenError::LaterRelease { .. }), "{error}");

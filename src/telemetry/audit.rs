@@ -92,6 +92,26 @@ fn write(change: &Change) {
 /// What concerns the store as a whole: the last line of its entry.
 fn write_house(change: &Change, house: &HouseChange) {
     let (action, key, issuance) = match house {
+        HouseChange::Restored {
+            store_id,
+            epoch,
+            from,
+        } => {
+            tracing::warn!(
+                target: TARGET,
+                index = change.index,
+                position = change.transitions.len(),
+                at = %time(change.now_ms),
+                action = "restored",
+                store_id = %store_id,
+                epoch,
+                former_store_id = %from.former_store_id,
+                former_epoch = from.former_epoch,
+                ended_tokens = from.ended,
+                "store"
+            );
+            return;
+        }
         HouseChange::Founded => ("founded", None, None),
         HouseChange::KeyAdopted { key_id, purpose } => {
             ("key_adopted", Some((key_id, purpose)), None)

@@ -134,7 +134,7 @@ fn an_image_says_what_is_wrong_with_it() {
     };
     assert_eq!(State::decode(b"").err(), Some(ImageError::NotAnImage));
     assert_eq!(with(0, b"J"), Some(ImageError::NotAnImage));
-    assert_eq!(with(8, &[2, 0]), Some(ImageError::UnknownVersion(2)));
+    assert_eq!(with(8, &[3, 0]), Some(ImageError::UnknownVersion(3)));
     assert_eq!(with(10, &[9, 0, 0, 0]), Some(ImageError::UnknownRules(9)));
     assert_eq!(
         with(image.len() - 1, &[!image[image.len() - 1]]),

@@ -6,6 +6,7 @@ mod founding;
 mod image;
 mod properties;
 mod register;
+mod restore;
 mod support;
 mod sweep;
 mod table;

@@ -14,7 +14,7 @@ use crate::watch::Watch;
 
 /// What is drawn; tokens by a number that is looked up when its turn comes.
 #[derive(Debug, Clone)]
-enum Drawn {
+pub enum Drawn {
     Register {
         name: u8,
         uid: u8,
@@ -65,7 +65,7 @@ enum Drawn {
     },
 }
 
-fn drawn() -> impl Strategy<Value = Drawn> {
+pub fn drawn() -> impl Strategy<Value = Drawn> {
     // Mostly the resource's token that was made last, and the first of two joiners: so that whole
     // lives come about and not only beginnings.
     let token = prop_oneof![2 => Just(5u8), 1 => 0u8..10];
@@ -94,7 +94,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
 }
 
 /// How time goes on before a command; the last one is a step back.
-fn steps() -> impl Strategy<Value = i64> {
+pub fn steps() -> impl Strategy<Value = i64> {
     prop_oneof![
         20 => Just(0i64),
         10 => Just(1),
@@ -273,7 +273,7 @@ impl Tokens {
     }
 }
 
-fn commands(drawn: &[(i64, Drawn)], start_ms: u64) -> Vec<Command> {
+pub fn commands(drawn: &[(i64, Drawn)], start_ms: u64) -> Vec<Command> {
     let mut tokens = Tokens {
         of_resources: Vec::new(),
     };

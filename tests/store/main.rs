@@ -10,6 +10,7 @@ mod sim_disk;
 mod sim_net;
 mod sim_runtime;
 mod support;
+mod survivor;
 
 // The program as a process, as the tests of the whole run it.
 #[allow(dead_code, reason = "shared with tests/operator")]

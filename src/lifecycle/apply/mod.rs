@@ -9,6 +9,7 @@ mod consume;
 mod house;
 mod normalise;
 mod register;
+mod restore;
 mod revert;
 mod sweep;
 

@@ -11,8 +11,12 @@ pub(super) use parts::{put_entry, put_record};
 pub use read::ImageError;
 pub(super) use whole::put_globals;
 
-/// The form of the image; raised when it changes. Older ones stay readable.
+/// The form of the image of a state that was never restored. Older forms stay readable.
 const VERSION: u16 = 1;
+
+/// The form of one that was: it says so, and which keys are retired. Each state has one form, and a release that
+/// does not know this one still reads every store that was never restored.
+const RESTORED_VERSION: u16 = 2;
 
 /// What every image begins with.
 const MAGIC: [u8; 8] = *b"jtstate\n";

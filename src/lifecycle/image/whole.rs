@@ -2,12 +2,13 @@
 
 use crate::lifecycle::command::{AdoptKey, Founded, Settings};
 use crate::lifecycle::hash::StateHash;
+use crate::lifecycle::restored::Restored;
 use crate::lifecycle::state::{RulesVersion, State};
 use crate::token::{Fingerprint, KeyId, Purpose, StoreId};
 
 use super::parts::{LEAST_ENTRY, LEAST_RECORD, read_entry, read_record};
 use super::read::{ImageError, Reader};
-use super::{MAGIC, Put, VERSION, put_entry, put_record};
+use super::{MAGIC, Put, RESTORED_VERSION, VERSION, put_entry, put_record};
 
 type Read<T> = Result<T, ImageError>;
 
@@ -22,7 +23,10 @@ impl State {
     /// Appends the image of the state.
     pub fn write_image(&self, out: &mut Vec<u8>) {
         out.bytes(&MAGIC);
-        out.u16(VERSION);
+        out.u16(match self.restored {
+            None => VERSION,
+            Some(_) => RESTORED_VERSION,
+        });
         put_globals(out, self);
         let entries = self.issuances.sorted();
         out.length(entries.len());
@@ -47,11 +51,19 @@ impl State {
         if from.array().map_err(|_| ImageError::NotAnImage)? != MAGIC {
             return Err(ImageError::NotAnImage);
         }
-        match from.u16()? {
-            VERSION => {}
+        let is_restored = match from.u16()? {
+            VERSION => false,
+            RESTORED_VERSION => true,
             other => return Err(ImageError::UnknownVersion(other)),
-        }
+        };
         let mut state = read_globals(&mut from)?;
+        if is_restored {
+            let retired = usize::try_from(from.u32()?).map_err(|_| ImageError::Truncated)?;
+            (state.keys.restore_retired(retired)).ok_or(ImageError::Malformed(
+                "more keys are retired than there are",
+            ))?;
+            state.restored = Some(read_restored(&mut from)?);
+        }
         for _ in 0..from.count(LEAST_ENTRY)? {
             state
                 .issuances
@@ -88,6 +100,10 @@ pub(in crate::lifecycle) fn put_globals(out: &mut Vec<u8>, state: &State) {
     out.length(keys.len());
     for key in keys {
         put_key(out, key);
+    }
+    if let Some(restored) = state.restored() {
+        out.length(state.retired_keys().len());
+        put_restored(out, restored);
     }
 }
 
@@ -161,6 +177,22 @@ fn read_founded(from: &mut Reader<'_>) -> Read<Founded> {
     } else {
         Err(ImageError::Malformed("a founding that cannot be"))
     }
+}
+
+fn put_restored(out: &mut Vec<u8>, restored: &Restored) {
+    out.bytes(restored.former_store_id.as_bytes());
+    out.u64(restored.former_epoch);
+    out.u64(restored.index);
+    out.u64(restored.ended);
+}
+
+fn read_restored(from: &mut Reader<'_>) -> Read<Restored> {
+    Ok(Restored {
+        former_store_id: StoreId(from.array()?),
+        former_epoch: from.u64()?,
+        index: from.u64()?,
+        ended: from.u64()?,
+    })
 }
 
 fn put_key(out: &mut Vec<u8>, key: &AdoptKey) {

@@ -48,6 +48,7 @@ impl State {
         for entry in self.issuances() {
             self.check_entry(&entry)?;
         }
+        self.check_restored()?;
         self.check_indices()?;
         let from_scratch = self.hash_of(
             self.records.sum_from_scratch(),
@@ -125,6 +126,11 @@ impl State {
                 id(slot),
             );
         }
+        must(
+            slot.phase.is_terminal() || usize::from(slot.key) >= self.retired_keys().len(),
+            "no token of a retired key is live",
+            id(slot),
+        )?;
         let purpose = self.keys.get(slot.key).map(|key| key.purpose);
         must(
             purpose.is_some_and(|purpose| (purpose == Purpose::Resource) == is_resource),
@@ -171,6 +177,24 @@ impl State {
             slot.phase == entry.phase && slot.aborted == entry.aborted,
             "an issuance says what its record says",
             &entry.issuance,
+        )
+    }
+
+    fn check_restored(&self) -> Check {
+        let Some(restored) = self.restored() else {
+            return must(
+                self.retired_keys().is_empty(),
+                "only a restore retires keys",
+                "",
+            );
+        };
+        must(
+            self.founded().is_some_and(|founded| {
+                founded.store_id != restored.former_store_id
+                    && founded.epoch > restored.former_epoch
+            }),
+            "a restored store has another id than the former, and a higher epoch",
+            restored.former_store_id,
         )
     }
 

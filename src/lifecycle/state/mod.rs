@@ -15,6 +15,7 @@ mod view;
 use super::command::{AdoptKey, Founded, Settings};
 use super::hash::{Kind, StateHash, Sum};
 use super::image::put_globals;
+use super::restored::Restored;
 
 pub use invariants::InvariantViolation;
 pub(super) use issuances::Issuances;
@@ -30,6 +31,7 @@ pub struct State {
     pub(super) now_ms: u64,
     pub(super) settings: Settings,
     pub(super) founded: Option<Founded>,
+    pub(super) restored: Option<Restored>,
     pub(super) keys: Keys,
     pub(super) records: Records,
     pub(super) issuances: Issuances,
@@ -71,6 +73,7 @@ impl State {
             issuances: Issuances::new(settings.remember_issuances_ms),
             settings,
             founded,
+            restored: None,
         }
     }
 
@@ -79,11 +82,33 @@ impl State {
         self.now_ms
     }
 
-    /// The adopted keys, in order of their ids.
+    /// The adopted keys that mint, in order of their ids.
     pub fn keys(&self) -> Vec<AdoptKey> {
-        let mut keys = self.keys.in_order_of_adoption().to_vec();
+        let mut keys = self.keys.in_force().to_vec();
         keys.sort_unstable_by_key(|key| key.key_id);
         keys
+    }
+
+    /// The keys that a restore retired, in the order of their adoption. None of them is adopted again.
+    pub fn retired_keys(&self) -> &[AdoptKey] {
+        self.keys.retired()
+    }
+
+    /// That the state was restored, the last time that it was; `None` if never.
+    pub const fn restored(&self) -> Option<&Restored> {
+        self.restored.as_ref()
+    }
+
+    /// The last place of the log that changed a record or a name, or at which the state was restored; 0: none did.
+    pub fn last_change(&self) -> u64 {
+        let records = self
+            .records
+            .slots
+            .iter()
+            .map(|(_, slot)| slot.changed_at_index);
+        let issuances = self.issuances().map(|entry| entry.changed_at_index);
+        let restored = self.restored.iter().map(|restored| restored.index);
+        records.chain(issuances).chain(restored).max().unwrap_or(0)
     }
 
     /// How the store was founded; `None` before it is.

@@ -29,7 +29,7 @@ use super::codec::Record;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 
 pub(crate) use self::recovery::{Found, Recovered, has_begun, read};
-pub(crate) use self::segments::Place;
+pub(crate) use self::segments::{Place, begin_after};
 
 /// How many writes may wait for the disk before whoever writes has to wait too.
 const QUEUE: usize = 4_096;

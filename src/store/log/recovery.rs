@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::store::OpenError;
 use crate::store::codec::{Base, Reader, Record};
 use crate::store::disk::{Disk, TEMPORARY, write_whole};
-use crate::store::types::LogId;
+use crate::store::types::{Entry, LogId};
 
 use super::entries::Entries;
 use super::frame::{self, FORMAT, Found as Frame, HEAD, HEADER, Header, NoHeader};
@@ -105,6 +105,16 @@ impl Found {
     /// The last entry, present or purged.
     pub(crate) fn last_entry(&self) -> Option<LogId> {
         self.replay.entries.last()
+    }
+
+    /// The last entry that the log says is committed.
+    pub(crate) const fn committed(&self) -> Option<LogId> {
+        self.replay.base.committed
+    }
+
+    /// The entries that are present and come after this index.
+    pub(crate) fn entries_after(&self, index: u64) -> Vec<Entry> {
+        self.replay.entries.range(index.saturating_add(1)..)
     }
 
     /// Makes the log ready to go on, begins it if there is none. Whatever it returns is on the disk. Blocks.

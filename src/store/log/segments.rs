@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::store::codec::{Base, Record, Writer};
 use crate::store::disk::{Disk, DiskFile, write_whole};
-use crate::store::types::LogId;
+use crate::store::types::{LogId, Vote};
 use crate::token::StoreId;
 
 use super::frame::{self, Header};
@@ -130,6 +130,20 @@ impl Segments {
         }
         Ok(())
     }
+}
+
+/// Begins a log whose entries up to `last` are in a snapshot, and whose replica last voted for that entry's leader.
+pub(crate) fn begin_after(place: &Place, last: LogId) -> io::Result<()> {
+    let base = Base {
+        vote: Some(Vote {
+            leader_id: last.leader_id,
+            committed: true,
+        }),
+        committed: Some(last),
+        purged: Some(last),
+        last: Some(last),
+    };
+    begin(place, 1, 1, &base).map(|_| ())
 }
 
 /// Makes a segment whose first frame says what came before.

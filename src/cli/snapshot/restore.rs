@@ -1,0 +1,217 @@
+//! `jointoken store snapshot restore`.
+
+use std::fmt;
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::contents::{Key, Tokens, age, signing_keys};
+use crate::cli::exit::{EXIT_CODES, Exit, Failure};
+use crate::cli::output::{Output, note};
+use crate::founding::{Prospect, Report, RestoreError, RestoreRequest};
+use crate::store::Backup;
+
+/// Makes a new store from a snapshot, in the empty data folder of a replica that does not run
+///
+/// The new store has another id and a higher epoch. Every token that was unused in the snapshot is ended (restored), since
+/// it may have been used after the snapshot was made; for the same reason no token, exported key or NodeDB secret of the
+/// former store is accepted any more. Machines that were admitted stay admitted: the CAs are kept, so the backup of the keys
+/// has to be at hand, and only the signing keys are made anew. Afterwards start `jointoken serve` on the folder.
+///
+/// The former store must not run again beside the new one. Restoring is for `serve`; not for a store in Kubernetes yet.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("\
+Examples:
+  jointoken store snapshot restore jointoken.snapshot --data-dir /var/lib/jointoken --keys-dir /backup/keys
+  jointoken store snapshot restore jointoken.snapshot --data-dir /var/lib/jointoken --yes
+
+{EXIT_CODES}"))]
+pub struct Args {
+    /// The snapshot
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The data folder, with nothing in it but the keys if they are there
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The backup of the former store's keys, which is only read unless it is in the data folder, where it is put aside
+    /// [default: keys in the data folder]
+    #[arg(long, value_name = "DIR")]
+    keys_dir: Option<PathBuf>,
+    /// The new store's epoch is above this one, too: for what tells of a later epoch than the snapshot
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    epoch_above: u64,
+    /// Does not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// What a restore came to. Fields are kept from release to release.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Restored<'a> {
+    data_dir: &'a Path,
+    store_id: String,
+    epoch: u64,
+    former_store_id: String,
+    former_epoch: u64,
+    index: u64,
+    ended_tokens: u64,
+    /// Refused from now on.
+    retired_keys: Vec<Key>,
+}
+
+impl fmt::Display for Restored<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "restored as store {} in epoch {}, from store {} (epoch {}) at entry {}; {} unused tokens ended",
+            self.store_id,
+            self.epoch,
+            self.former_store_id,
+            self.former_epoch,
+            self.index,
+            self.ended_tokens
+        )?;
+        for key in &self.retired_keys {
+            writeln!(f, "retired {} {}", key.fingerprint, key.name)?;
+        }
+        write!(
+            f,
+            "export keys anew and give NodeDB a new secret; then start `jointoken serve` on {}, and take a backup of its keys",
+            self.data_dir.display()
+        )
+    }
+}
+
+/// Restores.
+pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let (backup, sha256) = super::read(&args.file)?;
+    let founded = backup.founded();
+    let origin = format!(
+        "the snapshot of store {} (epoch {}), taken {} up to entry {}",
+        founded.store_id,
+        founded.epoch,
+        age(&backup),
+        backup.index(),
+    );
+    let former = Former {
+        backup,
+        sha256,
+        origin,
+    };
+    let keys = args.keys_dir.unwrap_or_else(|| args.data_dir.join("keys"));
+    let request = RestoreRequest {
+        data: args.data_dir,
+        keys,
+        epoch_above: args.epoch_above,
+    };
+    restore(&former, request, args.yes, output).await
+}
+
+/// What a new store is made of.
+pub(super) struct Former {
+    pub backup: Backup,
+    /// Identifies it.
+    pub sha256: String,
+    /// What it is, for people.
+    pub origin: String,
+}
+
+/// Asks, unless `yes`, restores, and prints what came of it.
+pub(super) async fn restore(
+    former: &Former,
+    request: RestoreRequest,
+    yes: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let Former { backup, sha256, .. } = former;
+    let data = request.data.clone();
+    let prospect = Prospect::of(backup, sha256, request)
+        .await
+        .map_err(failed)?;
+    if !yes {
+        ask(former, &prospect, &data)?;
+    }
+    for signing_key in prospect.notes() {
+        note(&format_args!("note: {signing_key}; it is made anew anyway"));
+    }
+    let report = prospect.carry_out().await.map_err(failed)?;
+    output.print(&restored(backup, &report, &data))
+}
+
+/// Says what restoring means, and asks.
+fn ask(former: &Former, prospect: &Prospect, data: &Path) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "restoring ends all unused tokens of the store and retires its signing keys: give --yes if that is what you want, there is no terminal to ask on",
+        ));
+    }
+    note(&meaning(former, prospect));
+    note(&format_args!(
+        "Restore into {}? Type yes to go on:",
+        data.display()
+    ));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && answer.trim() == "yes" {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Exit::Failed,
+            "not restored: nothing was changed",
+        ))
+    }
+}
+
+fn meaning(Former { backup, origin, .. }: &Former, prospect: &Prospect) -> String {
+    let tokens = Tokens::of(backup.state());
+    let begun = match prospect {
+        Prospect::Restore(_) => "",
+        Prospect::Finish(_) => "A restore of it was interrupted and will be finished.\n",
+    };
+    format!(
+        "This makes a new store of {origin}.\n{begun}\
+         - {} unused tokens are ended: each may have been used since. No token of the former store is accepted any more.\n\
+         - {} admissions stay on record. Machines that were admitted since keep their certificates until those end; the new store does not know them and cannot bar them.\n\
+         - The CAs stay. The signing keys are made anew: keys that were exported, and NodeDB's secret, are refused for good.\n\
+         - The former store must not run again, not even for a moment: it would admit machines by tokens of its own.",
+        tokens.live(),
+        tokens.consumed,
+    )
+}
+
+fn restored<'a>(backup: &Backup, report: &Report, data_dir: &'a Path) -> Restored<'a> {
+    let made = backup.founded().fingerprints.iter();
+    let signing = made.filter(|(role, _)| !role.ends_with("-ca"));
+    let signing = signing.map(|(role, print)| Key {
+        name: role.clone(),
+        fingerprint: print.to_string(),
+    });
+    let mut retired_keys: Vec<Key> = signing.collect();
+    for key in signing_keys(backup.state()) {
+        let is_listed = |listed: &Key| listed.fingerprint == key.fingerprint;
+        if !retired_keys.iter().any(is_listed) {
+            retired_keys.push(key);
+        }
+    }
+    Restored {
+        data_dir,
+        store_id: report.store_id.to_string(),
+        epoch: report.epoch,
+        former_store_id: report.former_store_id.to_string(),
+        former_epoch: report.former_epoch,
+        index: report.index,
+        ended_tokens: report.ended,
+        retired_keys,
+    }
+}
+
+fn failed(error: RestoreError) -> Failure {
+    let exit = if error.is_about_input() {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    };
+    Failure::new(exit, error)
+}

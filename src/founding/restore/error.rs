@@ -1,0 +1,84 @@
+//! Why a store is not restored, and what to do about it.
+
+use std::path::PathBuf;
+
+use super::former_keys::Mismatch;
+use super::report::NoReport;
+use crate::founding::item::ItemName;
+use crate::founding::material::ContentError;
+use crate::founding::vault::VaultError;
+use crate::lifecycle::RestoreRefusal;
+use crate::pki::PkiError;
+use crate::store::OpenError;
+use crate::token::RandomError;
+
+/// Why a store is not restored. Whatever was there is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is something in the data folder.
+    #[error(
+        "{} is not empty, there is {}: a store is restored into an empty data folder alone. Nothing was changed",
+        data.display(), names.join(", ")
+    )]
+    NotEmpty { data: PathBuf, names: Vec<String> },
+    /// What the snapshot needs is not there, or is something else.
+    #[error(
+        "the keys do not belong to the snapshot: {}. Give the backup of the keys that belongs to it; nothing was changed",
+        lines(.0)
+    )]
+    Keys(Vec<Mismatch>),
+    /// The trust domain of the snapshot is none.
+    #[error("the snapshot is of a store with the trust domain {0:?}, which is none")]
+    TrustDomain(String),
+    /// No store can have a higher epoch.
+    #[error("no store can have an epoch above {0}: is --epoch-above right?")]
+    NoEpochLeft(u64),
+    /// No log goes so far.
+    #[error("the snapshot ends at the last entry that a log can have")]
+    NoIndexLeft,
+    /// Another snapshot's restore has to be finished first.
+    #[error(
+        "a restore of another snapshot into {} was interrupted: run that one again, or empty the folder",
+        .0.display()
+    )]
+    OtherSnapshot(PathBuf),
+    /// The state cannot be made that of a new store.
+    #[error(transparent)]
+    State(#[from] RestoreRefusal),
+    /// A CA that was whole a moment ago.
+    #[error("the {item} cannot be used: {source}")]
+    Unfit {
+        item: ItemName,
+        source: ContentError,
+    },
+    /// A CA could not be made.
+    #[error("the {item} could not be made: {source}")]
+    Authority { item: ItemName, source: PkiError },
+    /// The folder of the store could not be written.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Something else in the data folder could not be read or written.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The state does not say that it was restored.
+    #[error(transparent)]
+    Report(#[from] NoReport),
+    /// No random numbers.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+impl RestoreError {
+    /// Something that was given does not fit: nothing failed.
+    pub const fn is_about_input(&self) -> bool {
+        matches!(
+            self,
+            Self::NotEmpty { .. } | Self::Keys(_) | Self::NoEpochLeft(_) | Self::OtherSnapshot(_)
+        )
+    }
+}
+
+fn lines(mismatches: &[Mismatch]) -> String {
+    let lines: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}

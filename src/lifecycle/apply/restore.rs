@@ -1,0 +1,82 @@
+//! Restoring: the state of a former store becomes that of a new one, in which nothing is live.
+//!
+//! No command does this, for a store that runs is never restored: it is done to the state of a
+//! snapshot before a new store begins with it.
+
+use super::Apply;
+use crate::lifecycle::outcome::Cause;
+use crate::lifecycle::record::Reason;
+use crate::lifecycle::restored::{Restore, RestoreRefusal, Restored};
+use crate::lifecycle::state::{Side, State};
+
+impl State {
+    /// This state as that of a new store. Time stands still: what ends, ends at the state's own time.
+    ///
+    /// - **Nothing is live any more:** a token that was unused in the snapshot may have been used after it was made.
+    /// - What was used stays used. The certificates kept for machines whose answer was lost are dropped: the new
+    ///   store accepts none of the tokens by which they could be asked for.
+    /// - All keys are retired: none of them mints, and none is adopted again.
+    ///
+    /// # Errors
+    /// When the new store is not another one than the former, or the state is of none.
+    pub fn restore(mut self, restore: &Restore) -> Result<Self, RestoreRefusal> {
+        let former = self.founded.clone().ok_or(RestoreRefusal::NotFounded)?;
+        let founded = &restore.founded;
+        if founded.store_id == former.store_id {
+            return Err(RestoreRefusal::SameStore(former.store_id));
+        }
+        if founded.epoch <= former.epoch {
+            return Err(RestoreRefusal::Epoch(former.epoch));
+        }
+        if founded.trust_domain != former.trust_domain {
+            return Err(RestoreRefusal::TrustDomain(former.trust_domain));
+        }
+        if !founded.is_acceptable() {
+            return Err(RestoreRefusal::Unacceptable);
+        }
+        let last = self.last_change();
+        if restore.index <= last {
+            return Err(RestoreRefusal::Index(last));
+        }
+        let now_ms = self.now_ms;
+        let ended = Apply::new(&mut self, restore.index, now_ms).end_all();
+        self.keys.retire_all();
+        self.restored = Some(Restored {
+            former_store_id: former.store_id,
+            former_epoch: former.epoch,
+            index: restore.index,
+            ended,
+        });
+        self.founded = Some(founded.clone());
+        Ok(self)
+    }
+}
+
+impl Apply<'_> {
+    /// Ends every live record and every redelivery. Tells how many were live.
+    fn end_all(mut self) -> u64 {
+        let mut ended = 0;
+        for at in self.state.records.sorted() {
+            // What had expired by the state's own time was not used after it.
+            self.normalise(at);
+            if !self.phase(at).is_terminal() {
+                self.abort_live(at, Reason::Restored);
+                ended += 1;
+            }
+            self.end_redelivery(at);
+        }
+        ended
+    }
+
+    fn end_redelivery(&mut self, at: u32) {
+        let admitted = self.state.records.side(at).and_then(Side::admitted);
+        if admitted.is_none_or(|admitted| admitted.leaf.is_none()) {
+            return;
+        }
+        self.change(at, Cause::RedeliveryEnded, |_, side| {
+            if let Some(admitted) = side.admitted_mut() {
+                admitted.leaf = None;
+            }
+        });
+    }
+}
