@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jointoken::peers::peer_address;
-use jointoken::store::{PeerAddress, Transport};
+use jointoken::store::{PeerAddress, PeerService, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -18,10 +18,7 @@ use crate::world::{
 type Answer = BoxFuture<'static, Vec<u8>>;
 
 /// Tells of each request, and answers none.
-fn hanging() -> (
-    Answers<impl Fn(&PeerAddress, Vec<u8>) -> Answer>,
-    mpsc::UnboundedReceiver<Vec<u8>>,
-) {
+fn hanging() -> (impl PeerService, mpsc::UnboundedReceiver<Vec<u8>>) {
     let (tell, told) = mpsc::unbounded_channel();
     let service = Answers(move |_: &PeerAddress, request: Vec<u8>| {
         let _ = tell.send(request);
@@ -154,12 +151,12 @@ async fn a_panic_ends_one_connection_alone() {
         .serve(Answers(
             move |from: &PeerAddress, request: Vec<u8>| match request.as_slice() {
                 b"panic at once" => panic!("as the test wants it"),
-                b"panic later" => Box::pin(async {
+                b"panic later" => Box::pin(async move {
                     tokio::task::yield_now().await;
-                    let answer: Option<Vec<u8>> = None;
-                    answer.expect("a panic, as the test wants it")
+                    let answer = request.get(1_000).copied();
+                    vec![answer.expect("a panic, as the test wants it")]
                 }) as Answer,
-                b"hang" => (hanging.0)(from, request),
+                b"hang" => hanging.answer(from, request),
                 _ => Box::pin(async { request }) as Answer,
             },
         ))
