@@ -108,3 +108,54 @@ fn why_written(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Ended {
         Err(error) => io::Error::other(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::future::BoxFuture;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// Notes when it is asked and when a request is begun, and answers none.
+    #[derive(Default)]
+    struct Noting(Arc<Mutex<Vec<String>>>);
+
+    impl PeerService for Noting {
+        fn answer(&self, _: &PeerAddress, request: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
+            let noted = Arc::clone(&self.0);
+            noted.lock().unwrap().push(format!("asked {}", request[0]));
+            Box::pin(async move {
+                let begun = format!("begun {}", request[0]);
+                noted.lock().unwrap().push(begun);
+                std::future::pending().await
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_begun_before_the_next_is_looked_at() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let mut sent = Vec::new();
+        for id in 1..=100u8 {
+            let frame = Frame {
+                id: id.into(),
+                payload: vec![id],
+            };
+            sent.extend(frame.header());
+            sent.extend(frame.payload);
+        }
+        // All is there before the first is read, and then the end.
+        client.write_all(&sent).await.unwrap();
+        client.shutdown().await.unwrap();
+        let service = Noting::default();
+        let from = PeerAddress::new("a:1");
+        let ended = converse(server, &from, &service, &PeerLimits::default()).await;
+        assert!(matches!(ended, Ended::Read(FrameError::Closed)), "{ended}");
+        let expected: Vec<String> = (1..=100)
+            .flat_map(|id| [format!("asked {id}"), format!("begun {id}")])
+            .collect();
+        assert_eq!(*service.0.lock().unwrap(), expected);
+    }
+}

@@ -120,3 +120,97 @@ async fn heard(
         Err(_) => Err(FrameError::Silence(silence)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    fn bytes(id: u64, payload: &[u8]) -> Vec<u8> {
+        let payload = payload.to_vec();
+        let frame = Frame { id, payload };
+        [&frame.header(), frame.payload.as_slice()].concat()
+    }
+
+    async fn error_of(sent: &[u8]) -> FrameError {
+        let mut reader = FrameReader::new(sent, Duration::from_secs(1));
+        loop {
+            match reader.next().await {
+                Ok(_) => (),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_has_always_looked_like_this() {
+        let expected = [3, 0, 0, 0, 1, 8, 7, 6, 5, 4, 3, 2, 1, b'a', b'b', b'c'];
+        assert_eq!(bytes(0x0102_0304_0506_0708, b"abc"), expected);
+    }
+
+    /// Bytes come as they like, and whoever waits for a frame goes and comes again.
+    #[tokio::test]
+    async fn a_frame_in_pieces_is_one_frame() {
+        let (mut sender, receiver) = tokio::io::duplex(4);
+        let mut reader = FrameReader::new(receiver, Duration::from_secs(1));
+        let mut read = Vec::new();
+        let sent = [
+            bytes(1, b"hello"),
+            bytes(2, b""),
+            bytes(ALIVE, b""),
+            bytes(3, b"x"),
+        ]
+        .concat();
+        for byte in sent {
+            assert!(reader.next().now_or_never().is_none());
+            sender.write_all(&[byte]).await.unwrap();
+            if let Some(frame) = reader.next().now_or_never() {
+                let frame = frame.unwrap();
+                read.push((frame.id, frame.payload));
+            }
+        }
+        assert_eq!(
+            read,
+            [
+                (1, b"hello".to_vec()),
+                (2, vec![]),
+                (ALIVE, vec![]),
+                (3, b"x".to_vec())
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_frame_is_told_by_its_header_alone() {
+        let mut header = bytes(1, b"");
+        header[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(matches!(
+            error_of(&header).await,
+            FrameError::TooLong(u32::MAX)
+        ));
+        let mut header = bytes(1, b"");
+        header[4] = 2;
+        assert!(matches!(error_of(&header).await, FrameError::Version(2)));
+        let whole = [bytes(1, b"abc"), bytes(2, b"abc")].concat();
+        for cut in 0..=whole.len() {
+            assert!(matches!(error_of(&whole[..cut]).await, FrameError::Closed));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_an_error_and_slow_bytes_are_not() {
+        let (mut sender, receiver) = tokio::io::duplex(4);
+        let mut reader = FrameReader::new(receiver, Duration::from_secs(5));
+        let sending = async {
+            for byte in bytes(1, b"slow") {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                sender.write_all(&[byte]).await.unwrap();
+            }
+        };
+        let (frame, ()) = tokio::join!(reader.next(), sending);
+        assert_eq!(frame.unwrap().payload, b"slow");
+        assert!(matches!(reader.next().await, Err(FrameError::Silence(_))));
+    }
+}

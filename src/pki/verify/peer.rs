@@ -207,3 +207,6 @@ impl ClientCertVerifier for PeerVerifier {
 fn only_tls_1_3() -> rustls::Error {
     rustls::Error::General("only TLS 1.3 is spoken".to_owned())
 }
+
+#[cfg(test)]
+mod tests;
