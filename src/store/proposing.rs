@@ -180,7 +180,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     async fn forward(&self, operation: Operation) -> Result<Committed, StoreError> {
         self.check_serving()?;
         let forwards = &self.shared().forwards;
-        let under_way = forwards.begin();
+        let begun = Rt::timeout(self.config().answer_timeout, forwards.begin());
+        let under_way = begun.await.map_err(|_| StoreError::NoLeader)?;
         let command = Command {
             at_ms: 0,
             operation,

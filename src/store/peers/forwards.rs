@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::store::token_store::Committed;
 use crate::store::types::LogId;
@@ -15,9 +15,24 @@ use crate::store::types::LogId;
 /// is not known, and asks again.
 const KEPT: usize = 16_384;
 
+/// So many proposals are with the leader at once; further ones wait here. What a peer answers late must not keep it
+/// from reading what else it is sent, votes among it.
+const AT_ONCE: usize = 512;
+
 /// Forwarded proposals and the outcomes that wait for them.
-#[derive(Default)]
-pub(crate) struct Forwards(Mutex<State>);
+pub(crate) struct Forwards {
+    state: Mutex<State>,
+    places: Semaphore,
+}
+
+impl Default for Forwards {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            places: Semaphore::new(AT_ONCE),
+        }
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -29,11 +44,15 @@ struct State {
 }
 
 /// A proposal is being forwarded, until this is dropped.
-pub(crate) struct UnderWay<'f>(&'f Forwards);
+pub(crate) struct UnderWay<'f> {
+    forwards: &'f Forwards,
+    /// `None`, if there are no places any more: nobody closes them.
+    _place: Option<SemaphorePermit<'f>>,
+}
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.forwards.lock();
         state.under_way -= 1;
         if state.under_way == 0 {
             state.kept.clear();
@@ -44,13 +63,17 @@ impl Drop for UnderWay<'_> {
 
 impl Forwards {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be called before the proposal is sent: from here on what is applied is kept.
-    pub(crate) fn begin(&self) -> UnderWay<'_> {
+    pub(crate) async fn begin(&self) -> UnderWay<'_> {
+        let place = self.places.acquire().await.ok();
         self.lock().under_way += 1;
-        UnderWay(self)
+        UnderWay {
+            forwards: self,
+            _place: place,
+        }
     }
 
     /// An entry was applied here, and nobody here has proposed it to openraft.
@@ -126,7 +149,7 @@ mod tests {
     #[test]
     fn an_outcome_is_found_whether_it_comes_before_or_after_the_answer() {
         let forwards = Forwards::default();
-        let under_way = forwards.begin();
+        let under_way = forwards.begin().now_or_never().unwrap();
         forwards.applied(id(1, 5), Some(&committed(5)));
         let early = forwards.outcome(&under_way, id(1, 5)).now_or_never();
         assert_eq!(early, Some(Some(committed(5))));
@@ -139,7 +162,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said_to_be_so() {
         let forwards = Forwards::default();
-        let under_way = forwards.begin();
+        let under_way = forwards.begin().now_or_never().unwrap();
         // Another leader's entry is at that place.
         forwards.applied(id(2, 5), Some(&committed(5)));
         assert_eq!(
@@ -166,8 +189,8 @@ mod tests {
         let forwards = Forwards::default();
         forwards.applied(id(1, 1), Some(&committed(1)));
         assert!(forwards.lock().kept.is_empty());
-        drop(forwards.begin());
-        let under_way = forwards.begin();
+        drop(forwards.begin().now_or_never());
+        let under_way = forwards.begin().now_or_never().unwrap();
         for index in 2..KEPT as u64 + 10 {
             forwards.applied(id(1, index), Some(&committed(index)));
         }
