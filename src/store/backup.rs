@@ -9,8 +9,6 @@
 //! that other tools need not read images. Unlike the snapshots in a data folder it knows nothing of replicas: a store that
 //! is restored from it has a new one. It holds no key, only the fingerprints that are in the state.
 
-use std::fmt;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::lifecycle::command::Founded;
@@ -214,17 +212,6 @@ impl<'a> Fields<'a> {
 /// Trust domains and headers are far shorter than what a `u32` can say.
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
-}
-
-/// Whose it is and how far it goes.
-impl fmt::Display for Backup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "snapshot of store {} in epoch {} up to entry {}",
-            self.founded.store_id, self.founded.epoch, self.index
-        )
-    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,10 @@ fn help_names_commands_examples_and_exit_codes() {
         &["token", "revoke"],
         &["token", "forget"],
         &["store", "clock", "accept"],
+        &["store", "recover"],
+        &["store", "snapshot", "save"],
+        &["store", "snapshot", "inspect"],
+        &["store", "snapshot", "restore"],
     ] {
         let help = fixture.run(&[command, &["--help"]].concat());
         for says in ["Examples:", "Exit codes:", "--output <FORM>"] {

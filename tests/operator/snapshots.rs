@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::program::{Machine, Ran, id_of, run, text};
+use crate::program::{Machine, Ran, id_of, jointoken, run, text};
 use crate::standalone::{Standalone, create};
 
 fn save_with(place: &Standalone, file: &Path, more: &[&str]) -> Ran {
@@ -115,6 +115,15 @@ fn a_snapshot_is_the_owners_alone_and_replaces_nothing_by_itself() {
     for field in ["storeId", "epoch", "index", "sha256"] {
         assert_eq!(saved[field], said[field], "{field}");
     }
+    let piped = place.path("piped.snapshot");
+    let socket = place.data().join("admin.sock");
+    let status = jointoken()
+        .args(["store", "snapshot", "save", "--out", "-"])
+        .args(["--admin-socket", text(&socket)])
+        .stdout(fs::File::create(&piped).unwrap())
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(inspected(&piped)["tokens"]["consumed"], 1);
     let text = inspect(&file).ok().stdout;
     assert!(
         text.contains("1 consumed") && text.contains("whole"),

@@ -20,6 +20,11 @@ impl PartFile {
         name.push(target.file_name().ok_or(io::ErrorKind::InvalidInput)?);
         name.push(format!(".{}.part", std::process::id()));
         let path = folder(target).join(name);
+        // Of a process that had this number and was killed.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut options = OpenOptions::new();
         let file = options
             .write(true)

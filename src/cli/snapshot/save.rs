@@ -1,7 +1,7 @@
 //! `jointoken store snapshot save`.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,6 +10,7 @@ use super::part_file::PartFile;
 use crate::cli::admin::{Replica, failure};
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
 use crate::cli::output::Output;
+use crate::store::Backup;
 
 /// Saves a snapshot of a running replica's store to a file
 ///
@@ -20,12 +21,13 @@ use crate::cli::output::Output;
 #[command(after_long_help = format!("\
 Examples:
   jointoken store snapshot save --admin-socket /var/lib/jointoken/admin.sock --out jointoken.snapshot
+  kubectl exec -n jointoken-system jointoken-0 -- jointoken store snapshot save --out - > jointoken.snapshot
 
 {EXIT_CODES}"))]
 pub struct Args {
     #[command(flatten)]
     replica: Replica,
-    /// The file, readable by its owner alone
+    /// The file, readable by its owner alone; - for standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Replaces the file if there is one
@@ -62,37 +64,44 @@ impl fmt::Display for Saved<'_> {
 
 /// Saves it.
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let out = &args.out;
-    let exists = || {
-        Failure::usage(format_args!(
-            "{} exists already: give another name, or --force to replace it",
-            out.display()
-        ))
-    };
-    if !args.force && out.symlink_metadata().is_ok() {
-        return Err(exists());
+    if args.out == Path::new("-") {
+        to_stdout(&args.replica).await
+    } else {
+        to_file(&args, output).await
     }
-    let cannot_write = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(),
-        kind => {
-            let exit = match kind {
-                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Exit::Usage,
-                _ => Exit::Failed,
-            };
-            Failure::new(
-                exit,
-                format_args!("cannot write the snapshot to {}: {error}", out.display()),
-            )
-        }
-    };
+}
+
+/// Whole or not at all, as far as that goes on a pipe.
+async fn to_stdout(replica: &Replica) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    if stdout.is_terminal() {
+        return Err(Failure::usage(
+            "a snapshot is no text: give a file, or send it where it is to be kept",
+        ));
+    }
+    let mut bytes = Vec::new();
+    (replica.client().snapshot(&mut bytes).await).map_err(failure)?;
+    Backup::decode(&bytes).map_err(broken)?;
+    stdout
+        .write_all(&bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| {
+            let message = format_args!("cannot write to standard output: {error}");
+            Failure::new(Exit::Failed, message)
+        })
+}
+
+async fn to_file(args: &Args, output: Output) -> Result<(), Failure> {
+    let out = &args.out;
+    if !args.force && out.symlink_metadata().is_ok() {
+        return Err(exists(out));
+    }
+    let cannot_write = |error| cannot_write(out, &error);
     let mut file = PartFile::create(out).map_err(cannot_write)?;
     let bytes = (args.replica.client().snapshot(&mut file).await).map_err(failure)?;
     file.sync().map_err(cannot_write)?;
     // A snapshot that cannot be read is of no use to anybody, and found out too late.
-    let (backup, sha256) = super::read(file.path()).map_err(|broken| {
-        let message = format_args!("what the replica sent is not whole: {}", broken.message);
-        Failure::new(Exit::TryAgain, message)
-    })?;
+    let (backup, sha256) = super::read(file.path()).map_err(|failure| broken(failure.message))?;
     file.put(args.force).map_err(cannot_write)?;
     output.print(&Saved {
         file: out,
@@ -102,4 +111,26 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         bytes,
         sha256,
     })
+}
+
+fn broken(error: impl fmt::Display) -> Failure {
+    let message = format_args!("what the replica sent is not whole: {error}");
+    Failure::new(Exit::TryAgain, message)
+}
+
+fn exists(out: &Path) -> Failure {
+    Failure::usage(format_args!(
+        "{} exists already: give another name, or --force to replace it",
+        out.display()
+    ))
+}
+
+fn cannot_write(out: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::AlreadyExists => return exists(out),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    let message = format_args!("cannot write the snapshot to {}: {error}", out.display());
+    Failure::new(exit, message)
 }

@@ -1,7 +1,7 @@
 //! Restoring a store from a backup, offline, into the empty data folder of a lone replica.
 //!
 //! [`Prospect::of`] looks at everything and changes nothing; [`Prospect::carry_out`] makes the store. What it makes lies
-//! beside its place until it is whole ([`staging`]): a crash leaves either nothing that can be used, and a message that says
+//! beside its place until it is whole (`staging`): a crash leaves either nothing that can be used, and a message that says
 //! so, or the restored store.
 //!
 //! The CAs are the former store's, so that machines go on trusting each other. The signing keys are new: whoever has an
