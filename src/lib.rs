@@ -7,6 +7,9 @@
 // out, the place says so.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
+#[cfg(all(feature = "next-rules", not(debug_assertions)))]
+compile_error!("next-rules is for tests: no release has rules that do not exist");
+
 pub mod token;
 
 pub mod lifecycle;

@@ -17,7 +17,7 @@ use crate::token::TokenId;
 use super::wire::{
     AcceptClockResponse, EndRequest, EndResponse, ExportKeyRequest, ExportKeyResponse,
     ForgetRequest, ForgetResponse, KeysResponse, MembersResponse, Problem, RemoveMembersRequest,
-    RemoveMembersResponse, TokenView, TokensQuery, TokensResponse,
+    RemoveMembersResponse, RulesResponse, TokenView, TokensQuery, TokensResponse,
 };
 
 /// No answer of the socket but a snapshot is longer, in bytes.
@@ -146,6 +146,23 @@ impl AdminClient {
     /// When the replica cannot be reached.
     pub async fn members(&self) -> Result<MembersResponse, ClientError> {
         self.call(Method::GET, "/v1/members", None::<&()>).await
+    }
+
+    /// Which rules the store goes by.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached.
+    pub async fn rules(&self) -> Result<RulesResponse, ClientError> {
+        self.call(Method::GET, "/v1/rules", None::<&()>).await
+    }
+
+    /// Puts the latest rules in force that every replica knows.
+    ///
+    /// # Errors
+    /// When the replica cannot be reached, or says why not.
+    pub async fn finalize_upgrade(&self) -> Result<RulesResponse, ClientError> {
+        self.call(Method::POST, "/v1/rules/finalize", None::<&()>)
+            .await
     }
 
     /// Removes members of the group for good.

@@ -8,10 +8,12 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use crate::store::{MemberView, RemoveError};
+use crate::store::{MemberView, RemoveError, UpgradeError};
 
 use super::server::{Offered, Refusal, refusal};
-use super::wire::{MemberOfGroup, MembersResponse, RemoveMembersRequest, RemoveMembersResponse};
+use super::wire::{
+    MemberOfGroup, MembersResponse, RemoveMembersRequest, RemoveMembersResponse, RulesResponse,
+};
 
 /// A replica that lacks more entries than this is not as good as the others.
 const BEHIND: u64 = 1_000;
@@ -22,6 +24,8 @@ pub(super) fn routes() -> Router<Arc<Offered>> {
     Router::new()
         .route("/v1/members", get(members))
         .route("/v1/members/remove", post(remove))
+        .route("/v1/rules", get(rules))
+        .route("/v1/rules/finalize", post(finalize))
 }
 
 async fn members(State(offered): State<Arc<Offered>>) -> Json<MembersResponse> {
@@ -87,6 +91,37 @@ async fn remove(
             Ok(Json(RemoveMembersResponse {}))
         }
         Err(RemoveError::Store(error)) => Err(refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error.to_string(),
+            true,
+        )),
+        Err(error) => Err(refusal(StatusCode::CONFLICT, error.to_string(), false)),
+    }
+}
+
+async fn rules(State(offered): State<Arc<Offered>>) -> Json<RulesResponse> {
+    Json(show_rules(&offered))
+}
+
+fn show_rules(offered: &Offered) -> RulesResponse {
+    let rules = offered.store.rules();
+    RulesResponse {
+        in_force: rules.in_force,
+        known_to_all: rules.known_to_all,
+        unheard: rules.unheard.into_iter().map(show_id).collect(),
+    }
+}
+
+async fn finalize(State(offered): State<Arc<Offered>>) -> Result<Json<RulesResponse>, Refusal> {
+    match offered.store.finalize_upgrade().await {
+        Ok(to) => {
+            tracing::warn!(to, "an operator put later rules in force");
+            Ok(Json(RulesResponse {
+                in_force: to,
+                ..show_rules(&offered)
+            }))
+        }
+        Err(UpgradeError::Store(error)) => Err(refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             error.to_string(),
             true,

@@ -17,6 +17,6 @@ pub use server::{AdminServer, BindError, Offered};
 pub use wire::{
     AcceptClockResponse, ClaimView, EndRequest, EndResponse, Ended, ExportKeyRequest,
     ExportKeyResponse, ForgetRequest, ForgetResponse, KeysResponse, KnownKey, MemberOfGroup,
-    MemberView, MembersResponse, Problem, RemoveMembersRequest, RemoveMembersResponse, TokenView,
-    TokensQuery, TokensResponse,
+    MemberView, MembersResponse, Problem, RemoveMembersRequest, RemoveMembersResponse,
+    RulesResponse, TokenView, TokensQuery, TokensResponse,
 };

@@ -113,6 +113,18 @@ pub struct RemoveMembersRequest {
     pub force: bool,
 }
 
+/// Which rules the store goes by, and which the replicas know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RulesResponse {
+    /// The rules that are in force.
+    pub in_force: u32,
+    /// The latest that every replica knows that was heard of a moment ago.
+    pub known_to_all: u32,
+    /// Ids of members that were not heard of a moment ago.
+    pub unheard: Vec<String>,
+}
+
 /// They are removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveMembersResponse {}

@@ -31,6 +31,7 @@ mod stop;
 mod store;
 mod time;
 mod token;
+mod upgrade;
 mod version;
 
 use std::process::ExitCode;

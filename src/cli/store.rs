@@ -10,6 +10,7 @@ use super::exit::{EXIT_CODES, Failure};
 use super::members;
 use super::output::Output;
 use super::snapshot;
+use super::upgrade;
 use crate::admin::AcceptClockResponse;
 
 /// Looks after a replica's store: its clock, and snapshots of it for backups
@@ -27,6 +28,7 @@ enum Command {
         command: ClockCommand,
     },
     Members(members::Args),
+    Upgrade(upgrade::Args),
     /// Snapshots of the store: saves, inspects, restores them
     Snapshot {
         #[command(subcommand)]
@@ -76,6 +78,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
             command: ClockCommand::Accept(args),
         } => accept_clock(args, output).await,
         Command::Members(args) => members::run(args, output).await,
+        Command::Upgrade(args) => upgrade::run(args, output).await,
         Command::Snapshot { command } => snapshot::run(command, output).await,
         Command::Recover(args) => snapshot::recover::run(args, output).await,
     }

@@ -8,8 +8,8 @@ use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
 use super::outcome::{
     AbortOutcome, AcknowledgeOutcome, AdoptKeyOutcome, BeginOutcome, ConfigureOutcome,
-    ConsumeOutcome, ForgetOutcome, FoundedOutcome, Outcome, RegisterOutcome, RevertOutcome,
-    RevokeOutcome, SweepOutcome,
+    ConsumeOutcome, ForgetOutcome, FoundedOutcome, Outcome, RaiseRulesOutcome, RegisterOutcome,
+    RevertOutcome, RevokeOutcome, SweepOutcome,
 };
 use super::record::{Issuance, Reason};
 
@@ -38,6 +38,17 @@ pub enum Operation {
     Configure(Settings),
     AdoptKey(AdoptKey),
     Founded(Founded),
+    RaiseRules(RaiseRules),
+}
+
+impl Operation {
+    /// It needs this version of the rules: a release that does not know it must not go on.
+    pub const fn needs_rules(&self) -> Option<u32> {
+        match self {
+            Self::RaiseRules(raise) => Some(raise.to),
+            _ => None,
+        }
+    }
 }
 
 /// Records the issuance of a `JoinToken` resource and lets it have a token, at most once for each
@@ -241,6 +252,13 @@ pub struct Founded {
     pub fingerprints: Vec<(String, Fingerprint)>,
 }
 
+/// From here on the state goes by later rules: there is no way back to a release that does not know them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaiseRules {
+    /// The version of the rules.
+    pub to: u32,
+}
+
 /// An operation whose outcome has a type of its own.
 pub trait Typed: Into<Operation> {
     type Outcome;
@@ -280,6 +298,7 @@ typed! {
     Configure(Settings) => ConfigureOutcome;
     AdoptKey(AdoptKey) => AdoptKeyOutcome;
     Founded(Founded) => FoundedOutcome;
+    RaiseRules(RaiseRules) => RaiseRulesOutcome;
 }
 
 const MINUTE_MS: u64 = 60_000;

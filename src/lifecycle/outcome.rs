@@ -29,6 +29,8 @@ pub enum HouseChange {
     KeyAdopted { key_id: KeyId, purpose: Purpose },
     /// Other limits are in force.
     Configured,
+    /// Later rules are in force.
+    RulesRaised { to: u32 },
     /// What became of a resource's issuances is forgotten.
     NameForgotten(Issuance),
     /// It was restored from a former store's snapshot, offline: no command does this.
@@ -93,6 +95,7 @@ pub enum Outcome {
     Configure(ConfigureOutcome),
     AdoptKey(AdoptKeyOutcome),
     Founded(FoundedOutcome),
+    RaiseRules(RaiseRulesOutcome),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,6 +262,15 @@ pub enum AdoptKeyOutcome {
     Refused,
     /// The fingerprint belongs to a key that a restore retired.
     Retired,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RaiseRulesOutcome {
+    Raised,
+    /// They were in force already, or later ones.
+    Known,
+    /// This release does not know them: whoever applies entries has to stop before this one.
+    Unknown,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,6 +50,9 @@ impl Duties {
             self.snapshot(store).await;
             self.looks = self.looks.wrapping_add(1);
             if self.looks.is_multiple_of(KEEP_MARK) {
+                if store.leads() {
+                    store.finalize_if_settled().await;
+                }
                 self.keep_mark(store).await;
             }
             let leads = store.leads();
@@ -106,7 +109,7 @@ impl Duties {
     }
 }
 
-async fn submit<Rt: AsyncRuntime, O: Typed>(
+pub(super) async fn submit<Rt: AsyncRuntime, O: Typed>(
     store: &Inner<Rt>,
     operation: O,
 ) -> Result<O::Outcome, StoreError>

@@ -124,7 +124,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             list: self.group().map_or([0; 32], Group::digest),
             applied: self.health().borrow().applied_index,
             hashes: self.shared().rounds.all(),
-            rules: State::new().rules_version(),
+            rules: State::newest_rules(),
         }
     }
 

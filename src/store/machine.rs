@@ -11,7 +11,7 @@ use futures::{Stream, TryStreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{AsyncRuntime, OptionalSend, RaftSnapshotBuilder};
 
-use crate::lifecycle::State;
+use crate::lifecycle::{Command, State};
 
 use super::audit::Auditor;
 use super::live::Live;
@@ -108,6 +108,7 @@ impl<Rt: AsyncRuntime> RaftStateMachine<TypeConfig<Rt>> for Machine<Rt> {
             let committed = match &entry.payload {
                 Payload::Blank => None,
                 Payload::Normal(proposal) => {
+                    check_rules(&proposal.0)?;
                     // A panic here would end this task alone and leave a leader that answers nobody.
                     let apply = || self.live.apply(entry.log_id.index, &proposal.0);
                     let applied = catch_unwind(AssertUnwindSafe(apply));
@@ -234,6 +235,17 @@ impl<Rt: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<Rt>> for Builder<Rt> {
             meta: stored.meta,
             snapshot: stored.image,
         })
+    }
+}
+
+/// Whoever does not know the rules that the group goes by must not go on by others.
+fn check_rules(command: &Command) -> io::Result<()> {
+    match command.operation.needs_rules() {
+        Some(rules) if rules > State::newest_rules() => Err(io::Error::other(format!(
+            "the group goes by rules {rules} from here on, and this release knows them up to {}: use the release that the others have",
+            State::newest_rules()
+        ))),
+        _ => Ok(()),
     }
 }
 

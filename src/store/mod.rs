@@ -33,6 +33,7 @@ mod suite_test;
 mod survivor;
 mod token_store;
 mod types;
+mod upgrade;
 
 pub use audit::{AuditMark, AuditSink, AuditTrail, audit_trail};
 pub use backup::{Backup, BackupError, NotFounded};
@@ -46,3 +47,4 @@ pub use record_query::{RecordPage, RecordQuery};
 pub use seed::{Seed, seed};
 pub use survivor::Survivor;
 pub use token_store::{Change, Committed, Health, StoreError, TokenStore, submit};
+pub use upgrade::{Rules, UpgradeError};

@@ -180,7 +180,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     async fn forward(&self, operation: Operation) -> Result<Committed, StoreError> {
         self.check_serving()?;
         let forwards = &self.shared().forwards;
-        let begun = Rt::timeout(self.config().answer_timeout, forwards.begin());
+        let begun = Rt::timeout(self.config().answer_timeout, forwards.clone().begin());
         let under_way = begun.await.map_err(|_| StoreError::NoLeader)?;
         let command = Command {
             at_ms: 0,

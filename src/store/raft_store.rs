@@ -35,6 +35,7 @@ use super::proposing::Clocks;
 use super::record_query::{RecordPage, RecordQuery};
 use super::token_store::{Change, Committed, Health, StoreError, TokenStore};
 use super::types::{Member, NodeId, TypeConfig};
+use super::upgrade::{Readiness, Rules, UpgradeError};
 use super::{OpenError, StoreConfig, folder, health, identity};
 
 /// How often it is looked whether something has happened that nobody tells of.
@@ -61,6 +62,7 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     clocks: Clocks,
     group: Option<Group>,
     shared: Shared,
+    readiness: Readiness,
     health: watch::Sender<Health>,
     stopping: Arc<AtomicBool>,
     tasks: Mutex<Vec<JoinHandleOf<TypeConfig<Rt>, ()>>>,
@@ -226,6 +228,19 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         self.0.remove_members(nodes, force).await
     }
 
+    /// By which rules the state goes, and which the members know.
+    pub fn rules(&self) -> Rules {
+        self.0.rules()
+    }
+
+    /// Puts the latest rules in force that every member knows; there is no way back. Whoever asks need not be the leader.
+    ///
+    /// # Errors
+    /// [`UpgradeError`] says what is in the way.
+    pub async fn finalize_upgrade(&self) -> Result<u32, UpgradeError> {
+        self.0.finalize_upgrade().await
+    }
+
     /// Has another replica lead, if this one does and there is another; to be called before it stops.
     pub async fn hand_over(&self) {
         self.0.hand_over().await;
@@ -344,6 +359,7 @@ async fn start<Rt: AsyncRuntime>(
         clocks: Clocks::new(clock),
         group,
         shared,
+        readiness: Readiness::default(),
         health,
         stopping,
         tasks: Mutex::default(),
@@ -398,6 +414,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     pub(crate) const fn clocks(&self) -> &Clocks {
         &self.clocks
+    }
+
+    pub(crate) const fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     pub(crate) const fn shared(&self) -> &Shared {

@@ -116,6 +116,7 @@ fn write_house(change: &Change, house: &HouseChange) {
         HouseChange::KeyAdopted { key_id, purpose } => {
             ("key_adopted", Some((key_id, purpose)), None)
         }
+        HouseChange::RulesRaised { .. } => ("rules_raised", None, None),
         HouseChange::Configured => ("configured", None, None),
         HouseChange::NameForgotten(issuance) => ("name_forgotten", None, Some(issuance)),
     };

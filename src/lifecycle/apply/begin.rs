@@ -62,7 +62,8 @@ impl Apply<'_> {
             self.abort_live(at, Reason::Attempts);
             return BeginOutcome::Aborted(Reason::Attempts);
         }
-        self.grant(at, command, attempts + 1, Cause::Claimed)
+        let step = self.state.rules.attempt_step();
+        self.grant(at, command, attempts.saturating_add(step), Cause::Claimed)
     }
 
     fn claim_again(&mut self, at: u32, command: &Begin) -> BeginOutcome {

@@ -1,10 +1,12 @@
 //! What concerns the store as a whole: settings, founding, and names that are to be used afresh.
 
 use super::Apply;
-use crate::lifecycle::command::{Forget, Founded, Operation, Settings};
+use crate::lifecycle::command::{Forget, Founded, Operation, RaiseRules, Settings};
 use crate::lifecycle::outcome::{
     AdoptKeyOutcome, ConfigureOutcome, ForgetOutcome, FoundedOutcome, HouseChange, Outcome,
+    RaiseRulesOutcome,
 };
+use crate::lifecycle::state::RulesVersion;
 
 /// What an operation that came to this changed beside records.
 pub(super) fn change(operation: &Operation, outcome: &Outcome) -> Option<HouseChange> {
@@ -20,6 +22,9 @@ pub(super) fn change(operation: &Operation, outcome: &Outcome) -> Option<HouseCh
         }
         (Operation::Configure(_), Outcome::Configure(ConfigureOutcome::Changed)) => {
             Some(HouseChange::Configured)
+        }
+        (Operation::RaiseRules(raise), Outcome::RaiseRules(RaiseRulesOutcome::Raised)) => {
+            Some(HouseChange::RulesRaised { to: raise.to })
         }
         (Operation::Forget(forget), Outcome::Forget(ForgetOutcome::Done)) => {
             Some(HouseChange::NameForgotten(forget.issuance.clone()))
@@ -49,6 +54,17 @@ impl Apply<'_> {
             None => {
                 self.state.founded = Some(founded.clone());
                 FoundedOutcome::Founded
+            }
+        }
+    }
+
+    pub(super) fn raise_rules(&mut self, raise: RaiseRules) -> RaiseRulesOutcome {
+        match RulesVersion::from_number(raise.to) {
+            None => RaiseRulesOutcome::Unknown,
+            Some(to) if to <= self.state.rules => RaiseRulesOutcome::Known,
+            Some(to) => {
+                self.state.rules = to;
+                RaiseRulesOutcome::Raised
             }
         }
     }

@@ -22,6 +22,8 @@ impl State {
     /// Applies the command at this place of the log.
     pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
         match self.rules {
+            #[cfg(feature = "next-rules")]
+            RulesVersion::Next => Apply::new(self, index, command.at_ms).run(&command.operation),
             RulesVersion::V1 => Apply::new(self, index, command.at_ms).run(&command.operation),
         }
     }
@@ -60,6 +62,7 @@ impl<'a> Apply<'a> {
             Operation::Configure(settings) => Outcome::Configure(self.configure(settings)),
             Operation::AdoptKey(key) => Outcome::AdoptKey(self.state.keys.adopt(key)),
             Operation::Founded(founded) => Outcome::Founded(self.found(founded)),
+            Operation::RaiseRules(raise) => Outcome::RaiseRules(self.raise_rules(*raise)),
         };
         Applied {
             now_ms: self.now_ms,

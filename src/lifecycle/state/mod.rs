@@ -38,17 +38,37 @@ pub struct State {
 }
 
 /// By which rules `apply` goes. Two releases on one log go by the same ones: those in the state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(super) enum RulesVersion {
     V1 = 1,
+    /// Rules that there are only for tests of an upgrade: attempts are counted in twos.
+    #[cfg(feature = "next-rules")]
+    Next = 2,
 }
 
 impl RulesVersion {
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::V1),
+            #[cfg(feature = "next-rules")]
+            2 => Some(Self::Next),
             _ => None,
+        }
+    }
+
+    /// The latest that this release knows.
+    #[cfg(not(feature = "next-rules"))]
+    pub const NEWEST: Self = Self::V1;
+    #[cfg(feature = "next-rules")]
+    pub const NEWEST: Self = Self::Next;
+
+    /// By how much a new claim's attempt is greater than the one before.
+    pub const fn attempt_step(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            #[cfg(feature = "next-rules")]
+            Self::Next => 2,
         }
     }
 }
@@ -124,6 +144,11 @@ impl State {
     /// The number of the rules that `apply` goes by.
     pub const fn rules_version(&self) -> u32 {
         self.rules as u32
+    }
+
+    /// The highest number of rules that this release knows.
+    pub const fn newest_rules() -> u32 {
+        RulesVersion::NEWEST as u32
     }
 
     /// From when on a `Sweep` has work; `None`: never, as things are.

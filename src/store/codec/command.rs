@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::lifecycle::command::{
     Abort, Acknowledge, AdoptKey, Begin, Bindings, Command, Consume, Failure, Forget, Founded,
-    OfflineRegistration, Operation, Register, Revert, Revoke, Settings, Sweep,
+    OfflineRegistration, Operation, RaiseRules, Register, Revert, Revoke, Settings, Sweep,
 };
 use crate::lifecycle::{Issuance, Reason};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
@@ -26,6 +26,7 @@ const FORGET: u64 = 9;
 const CONFIGURE: u64 = 10;
 const ADOPT_KEY: u64 = 11;
 const FOUNDED: u64 = 12;
+const RAISE_RULES: u64 = 13;
 
 pub(crate) fn encode(command: &Command, w: &mut Writer) {
     w.array(3).number(command.at_ms);
@@ -124,6 +125,9 @@ pub(crate) fn encode(command: &Command, w: &mut Writer) {
                 .bytes(&o.fingerprint.0)
                 .option(o.max_ttl_ms, put_number)
                 .option(o.node_pattern.as_deref(), put_text);
+        }
+        Operation::RaiseRules(o) => {
+            w.number(RAISE_RULES).array(1).number(o.to.into());
         }
         Operation::Founded(o) => {
             w.number(FOUNDED)
@@ -252,6 +256,12 @@ pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Command, Malformed> {
                 fingerprint: Fingerprint(r.fixed()?),
                 max_ttl_ms: r.option(Reader::number)?,
                 node_pattern: r.option(Reader::text)?,
+            })
+        }
+        RAISE_RULES => {
+            r.array(1)?;
+            Operation::RaiseRules(RaiseRules {
+                to: r.number_u32()?,
             })
         }
         FOUNDED => {
@@ -389,9 +399,9 @@ mod tests {
         };
         assert_eq!(
             refused(|w| {
-                w.number(13).array(0);
+                w.number(14).array(0);
             }),
-            "unknown operation 13"
+            "unknown operation 14"
         );
         assert_eq!(
             refused(|w| {

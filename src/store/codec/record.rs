@@ -1,5 +1,7 @@
 //! What the log is made of.
 
+use crate::lifecycle::Operation;
+
 use super::super::types::{Entry, LogId, Payload, Proposal, Vote};
 use super::{Malformed, Reader, Writer, command};
 
@@ -77,6 +79,21 @@ impl Record {
             Self::Committed(upto) => {
                 w.array(2).number(COMMITTED).option(*upto, Writer::log_id);
             }
+        }
+    }
+
+    /// The format that a segment of the log must have to hold it: a release that knows only an earlier one refuses the
+    /// segment by its format, and does not call it damaged.
+    pub(crate) fn format(&self) -> u32 {
+        match self {
+            Self::Entry(entry) => match &entry.payload {
+                Payload::Normal(proposal) => match proposal.0.operation {
+                    Operation::RaiseRules(_) => 2,
+                    _ => 1,
+                },
+                _ => 1,
+            },
+            _ => 1,
         }
     }
 

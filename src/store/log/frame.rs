@@ -13,8 +13,8 @@
 use crate::token::StoreId;
 
 const MAGIC: &[u8; 8] = b"jtlog\r\n\x1a";
-/// The format written here, and the newest that is read.
-pub(crate) const FORMAT: u32 = 1;
+/// The newest format that is written and read. The first is written until there is something that it cannot hold.
+pub(crate) const FORMAT: u32 = 2;
 pub(super) const HEADER: usize = 56;
 pub(super) const HEAD: usize = 20;
 /// What a disk writes at once: of a write that lost power each sector is there or is not.
@@ -23,6 +23,7 @@ const SECTOR: usize = 512;
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
+    pub format: u32,
     pub store_id: StoreId,
     pub segment: u64,
     pub first_frame: u64,
@@ -40,7 +41,7 @@ impl Header {
     pub(super) fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.format.to_le_bytes());
         bytes[12..28].copy_from_slice(&self.store_id.0);
         bytes[28..36].copy_from_slice(&self.segment.to_le_bytes());
         bytes[36..44].copy_from_slice(&self.first_frame.to_le_bytes());
@@ -59,15 +60,14 @@ impl Header {
         if format > FORMAT && bytes.len() >= HEADER {
             return Err(NoHeader::Newer(format));
         }
-        if format != FORMAT
-            || bytes.len() < HEADER
-            || crc32c::crc32c(&bytes[..52]) != u32_at(bytes, 52)
+        if format == 0 || bytes.len() < HEADER || crc32c::crc32c(&bytes[..52]) != u32_at(bytes, 52)
         {
             return Err(NoHeader::Damaged);
         }
         let mut store_id = [0; 16];
         store_id.copy_from_slice(&bytes[12..28]);
         Ok(Self {
+            format,
             store_id: StoreId(store_id),
             segment: u64_at(bytes, 28),
             first_frame: u64_at(bytes, 36),

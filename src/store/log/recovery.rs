@@ -46,7 +46,7 @@ struct Last {
     bytes: Vec<u8>,
     /// How many bytes follow of a write that never completed.
     torn: usize,
-    seed: u32,
+    header: Header,
 }
 
 /// Reads the log in a folder and leaves it as it is. Blocks.
@@ -62,7 +62,7 @@ pub(crate) fn read(place: Place) -> Result<Found, OpenError> {
         let path = path(&place.dir, *number);
         let mut bytes = disk.read(&path).map_err(OpenError::io(&path))?;
         let is_last = i + 1 == numbers.len();
-        let (seed, len) = replay.segment(&place, *number, &path, &bytes, is_last)?;
+        let (header, len) = replay.segment(&place, *number, &path, &bytes, is_last)?;
         bytes_total += len as u64;
         if is_last {
             let torn = bytes.len() - len;
@@ -72,7 +72,7 @@ pub(crate) fn read(place: Place) -> Result<Found, OpenError> {
                 number: *number,
                 path,
                 bytes,
-                seed,
+                header,
             });
         } else {
             sealed.push_back(Sealed {
@@ -144,7 +144,8 @@ impl Found {
                     file: disk.open(path).map_err(OpenError::io(path))?,
                     number: last.number,
                     len: last.bytes.len() as u64,
-                    seed: last.seed,
+                    seed: last.header.seed(),
+                    format: last.header.format,
                 };
                 Segments::resume(place, active, self.sealed, replay.next_frame, base)
             }
@@ -168,7 +169,7 @@ struct Replay {
 }
 
 impl Replay {
-    /// Reads one segment. Returns what its checksums start from and how many of its bytes count.
+    /// Reads one segment. Returns its header and how many of its bytes count.
     fn segment(
         &mut self,
         place: &Place,
@@ -176,7 +177,7 @@ impl Replay {
         path: &Path,
         bytes: &[u8],
         is_last: bool,
-    ) -> Result<(u32, usize), OpenError> {
+    ) -> Result<(Header, usize), OpenError> {
         let header = Header::decode(bytes).map_err(|error| match error {
             NoHeader::Newer(found) => OpenError::NewerFormat {
                 path: path.to_path_buf(),
@@ -213,7 +214,7 @@ impl Replay {
         let is_first = self.next_segment.is_none();
         self.next_segment = Some(number + 1);
         let len = self.frames(path, bytes, header.seed(), is_first, is_last)?;
-        Ok((header.seed(), len))
+        Ok((header, len))
     }
 
     fn frames(

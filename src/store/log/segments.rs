@@ -38,6 +38,8 @@ pub(super) struct Active {
     pub number: u64,
     pub len: u64,
     pub seed: u32,
+    /// What it can hold.
+    pub format: u32,
 }
 
 /// All segments, open for writing.
@@ -53,7 +55,7 @@ impl Segments {
     /// Begins a log.
     pub(super) fn create(place: Place) -> io::Result<Self> {
         let base = Base::default();
-        let active = begin(&place, 1, 1, &base)?;
+        let active = begin(&place, 1, 1, &base, 1)?;
         Ok(Self {
             place,
             active,
@@ -83,8 +85,9 @@ impl Segments {
     /// Appends records and syncs. Returns how many bytes that took. After an error nothing is
     /// known of what is on the disk: no more may be written.
     pub(super) fn write(&mut self, records: &[Record]) -> io::Result<u64> {
-        if self.active.len >= self.place.segment_bytes {
-            self.roll()?;
+        let needed = records.iter().map(Record::format).max().unwrap_or(1);
+        if self.active.len >= self.place.segment_bytes || needed > self.active.format {
+            self.roll(needed.max(self.active.format))?;
         }
         let mut w = Writer::new();
         let mut purged = false;
@@ -105,9 +108,9 @@ impl Segments {
         Ok(frame.len() as u64)
     }
 
-    fn roll(&mut self) -> io::Result<()> {
+    fn roll(&mut self, format: u32) -> io::Result<()> {
         let number = self.active.number;
-        self.active = begin(&self.place, number + 1, self.next_frame, &self.base)?;
+        self.active = begin(&self.place, number + 1, self.next_frame, &self.base, format)?;
         self.next_frame += 1;
         self.sealed.push_back(Sealed {
             number,
@@ -143,12 +146,19 @@ pub(crate) fn begin_after(place: &Place, last: LogId) -> io::Result<()> {
         purged: Some(last),
         last: Some(last),
     };
-    begin(place, 1, 1, &base).map(|_| ())
+    begin(place, 1, 1, &base, 1).map(|_| ())
 }
 
 /// Makes a segment whose first frame says what came before.
-fn begin(place: &Place, number: u64, first_frame: u64, base: &Base) -> io::Result<Active> {
+fn begin(
+    place: &Place,
+    number: u64,
+    first_frame: u64,
+    base: &Base,
+    format: u32,
+) -> io::Result<Active> {
     let header = Header {
+        format,
         store_id: place.store_id,
         segment: number,
         first_frame,
@@ -167,6 +177,7 @@ fn begin(place: &Place, number: u64, first_frame: u64, base: &Base) -> io::Resul
         number,
         len: (header_bytes.len() + frame.len()) as u64,
         seed: header.seed(),
+        format,
     })
 }
 

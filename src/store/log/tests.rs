@@ -10,7 +10,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft_rt_tokio::TokioRuntime;
 
 use crate::lifecycle::Command;
-use crate::lifecycle::command::Sweep;
+use crate::lifecycle::command::{RaiseRules, Sweep};
 use crate::store::OpenError;
 use crate::store::codec::{Base, Record, samples};
 use crate::store::disk::RealDisk;
@@ -273,11 +273,11 @@ fn a_later_format_is_refused_and_left_alone() {
     drop(written(dir.path()));
     let last = files(dir.path()).pop().unwrap();
     let mut bytes = fs::read(&last).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     fs::write(&last, bytes).unwrap();
     assert_refused(
         dir.path(),
-        "has format 2, this release reads formats up to 1",
+        "has format 3, this release reads formats up to 2",
     );
 }
 
@@ -336,6 +336,39 @@ fn everything() -> Vec<Record> {
     records.push(Record::Committed(Some(log_id(9))));
     records.push(Record::Purge(log_id(1)));
     records
+}
+
+/// Only what the first format cannot hold begins a segment of the second: until then the release before can read all of it.
+#[test]
+fn later_rules_begin_a_segment_of_the_second_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = recover(place(dir.path())).unwrap();
+    log.segments.write(&[entry(1)]).unwrap();
+    let formats = || -> Vec<u8> {
+        let files = contents(dir.path()).into_iter();
+        files.map(|(_, bytes)| bytes[8]).collect()
+    };
+    assert_eq!(formats(), [1]);
+    let raise = Command {
+        at_ms: 5,
+        operation: RaiseRules { to: 1 }.into(),
+    };
+    let raise = Record::Entry(Entry {
+        log_id: log_id(2),
+        payload: Payload::Normal(Proposal(raise.into())),
+    });
+    log.segments.write(std::slice::from_ref(&raise)).unwrap();
+    log.segments.write(&[entry(3)]).unwrap();
+    assert_eq!(formats(), [1, 2]);
+    drop(log);
+    let log = recover(place(dir.path())).unwrap();
+    let read: Vec<_> = log
+        .entries
+        .range(..)
+        .into_iter()
+        .map(Record::Entry)
+        .collect();
+    assert_eq!(read, [entry(1), raise, entry(3)]);
 }
 
 /// A segment of this format, written once and never again: later releases must read it, and write

@@ -4,9 +4,9 @@
 //! that entry. So no outcome goes over the wire, and who was answered sees its own change here.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::store::token_store::Committed;
 use crate::store::types::LogId;
@@ -22,14 +22,14 @@ const AT_ONCE: usize = 512;
 /// Forwarded proposals and the outcomes that wait for them.
 pub(crate) struct Forwards {
     state: Mutex<State>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Forwards {
     fn default() -> Self {
         Self {
             state: Mutex::default(),
-            places: Semaphore::new(AT_ONCE),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 }
@@ -44,13 +44,13 @@ struct State {
 }
 
 /// A proposal is being forwarded, until this is dropped.
-pub(crate) struct UnderWay<'f> {
-    forwards: &'f Forwards,
+pub(crate) struct UnderWay {
+    forwards: Arc<Forwards>,
     /// `None`, if there are no places any more: nobody closes them.
-    _place: Option<SemaphorePermit<'f>>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.forwards.lock();
         state.under_way -= 1;
@@ -67,8 +67,8 @@ impl Forwards {
     }
 
     /// To be called before the proposal is sent: from here on what is applied is kept.
-    pub(crate) async fn begin(&self) -> UnderWay<'_> {
-        let place = self.places.acquire().await.ok();
+    pub(crate) async fn begin(self: Arc<Self>) -> UnderWay {
+        let place = self.places.clone().acquire_owned().await.ok();
         self.lock().under_way += 1;
         UnderWay {
             forwards: self,
@@ -106,7 +106,7 @@ impl Forwards {
     }
 
     /// What the entry came to, once it is applied here; `None`: that will not be known.
-    pub(crate) async fn outcome(&self, _under_way: &UnderWay<'_>, id: LogId) -> Option<Committed> {
+    pub(crate) async fn outcome(&self, _under_way: &UnderWay, id: LogId) -> Option<Committed> {
         let applied = {
             let mut state = self.lock();
             if let Some((kept, committed)) = state.kept.get(&id.index) {
@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn an_outcome_is_found_whether_it_comes_before_or_after_the_answer() {
-        let forwards = Forwards::default();
-        let under_way = forwards.begin().now_or_never().unwrap();
+        let forwards = Arc::new(Forwards::default());
+        let under_way = forwards.clone().begin().now_or_never().unwrap();
         forwards.applied(id(1, 5), Some(&committed(5)));
         let early = forwards.outcome(&under_way, id(1, 5)).now_or_never();
         assert_eq!(early, Some(Some(committed(5))));
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_said_to_be_so() {
-        let forwards = Forwards::default();
-        let under_way = forwards.begin().now_or_never().unwrap();
+        let forwards = Arc::new(Forwards::default());
+        let under_way = forwards.clone().begin().now_or_never().unwrap();
         // Another leader's entry is at that place.
         forwards.applied(id(2, 5), Some(&committed(5)));
         assert_eq!(
@@ -186,11 +186,11 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_nobody() {
-        let forwards = Forwards::default();
+        let forwards = Arc::new(Forwards::default());
         forwards.applied(id(1, 1), Some(&committed(1)));
         assert!(forwards.lock().kept.is_empty());
-        drop(forwards.begin().now_or_never());
-        let under_way = forwards.begin().now_or_never().unwrap();
+        drop(forwards.clone().begin().now_or_never());
+        let under_way = forwards.clone().begin().now_or_never().unwrap();
         for index in 2..KEPT as u64 + 10 {
             forwards.applied(id(1, index), Some(&committed(index)));
         }

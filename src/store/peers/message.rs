@@ -14,6 +14,7 @@ use crate::store::codec::{Malformed, Reader, Record, Writer, decode_command, enc
 use crate::store::members::RemoveError;
 use crate::store::token_store::StoreError;
 use crate::store::types::{Entry, LogId, NodeId, SnapshotMeta, StoredMembership, Vote};
+use crate::store::upgrade::UpgradeError;
 use crate::token::StoreId;
 
 /// Raised when what is said changes in a way that the release before cannot read.
@@ -59,6 +60,8 @@ pub(crate) enum Ask {
         nodes: BTreeSet<NodeId>,
         force: bool,
     },
+    /// Put the latest rules in force that every member knows.
+    Finalize,
 }
 
 /// Entries to be appended.
@@ -136,6 +139,8 @@ pub(crate) enum Reply {
     Pulse(Pulse),
     /// Whether the members were removed.
     Removed(Result<(), RemoveError>),
+    /// Which rules are in force now, or why not.
+    Finalized(Result<u32, UpgradeError>),
     Refused(Refusal),
 }
 
@@ -190,6 +195,7 @@ const PROPOSE: u64 = 5;
 const READ_INDEX: u64 = 6;
 const PULSE: u64 = 7;
 const REMOVE: u64 = 8;
+const FINALIZE: u64 = 9;
 
 impl Request {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -244,6 +250,9 @@ impl Request {
             Ask::Pulse(pulse) => {
                 w.number(PULSE);
                 pulse.encode(&mut w);
+            }
+            Ask::Finalize => {
+                w.number(FINALIZE).array(0);
             }
             Ask::Remove { nodes, force } => {
                 w.number(REMOVE).array(2);
@@ -311,6 +320,10 @@ impl Request {
                 Ask::ReadIndex
             }
             PULSE => Ask::Pulse(Pulse::decode(&mut r)?),
+            FINALIZE => {
+                r.array(0)?;
+                Ask::Finalize
+            }
             REMOVE => {
                 r.array(2)?;
                 Ask::Remove {
@@ -381,6 +394,7 @@ const READ_AFTER: u64 = 10;
 const PULSE_BACK: u64 = 11;
 const REFUSED: u64 = 12;
 const REMOVED: u64 = 13;
+const FINALIZED: u64 = 14;
 
 impl Answer {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -412,6 +426,7 @@ impl Answer {
                 Err(RemoveError::NobodyLeft) => 3,
                 Err(RemoveError::Store(_)) => 4,
             }),
+            Reply::Finalized(result) => put(w.number(FINALIZED), |w| put_finalized(w, result)),
             Reply::Refused(refusal) => w.number(REFUSED).number(*refusal as u64),
         };
         w.into_bytes()
@@ -451,6 +466,7 @@ impl Answer {
                 3 => Err(RemoveError::NobodyLeft),
                 _ => Err(RemoveError::Store(StoreError::Unknown)),
             }),
+            FINALIZED => Reply::Finalized(get_finalized(&mut r)?),
             REFUSED => {
                 let refusal = Refusal::of_number(r.number()?);
                 Reply::Refused(refusal.ok_or_else(|| Malformed::new("an unknown refusal"))?)
@@ -460,6 +476,35 @@ impl Answer {
         at_end(&r)?;
         Ok(Self { from, reply })
     }
+}
+
+fn put_finalized(w: &mut Writer, result: &Result<u32, UpgradeError>) {
+    let (kind, number) = match result {
+        Ok(to) => (0, *to),
+        Err(UpgradeError::Unheard(_)) => (1, 0),
+        Err(UpgradeError::NothingLater(in_force)) => (2, *in_force),
+        Err(UpgradeError::Store(_)) => (3, 0),
+    };
+    w.array(3).number(kind).number(number.into());
+    let unheard = match result {
+        Err(UpgradeError::Unheard(nodes)) => nodes.clone(),
+        _ => BTreeSet::new(),
+    };
+    w.list(unheard.iter(), |w, node| {
+        w.number(*node);
+    });
+}
+
+fn get_finalized(r: &mut Reader<'_>) -> Result<Result<u32, UpgradeError>, Malformed> {
+    r.array(3)?;
+    let (kind, number) = (r.number()?, r.number_u32()?);
+    let unheard = r.list(Reader::number)?.into_iter().collect();
+    Ok(match kind {
+        0 => Ok(number),
+        1 => Err(UpgradeError::Unheard(unheard)),
+        2 => Err(UpgradeError::NothingLater(number)),
+        _ => Err(UpgradeError::Store(StoreError::Unknown)),
+    })
 }
 
 fn put(w: &mut Writer, it: impl FnOnce(&mut Writer)) -> &mut Writer {
@@ -602,6 +647,7 @@ mod tests {
                 nodes: [5].into(),
                 force: true,
             },
+            Ask::Finalize,
         ]
     }
 
@@ -628,6 +674,10 @@ mod tests {
             Reply::Removed(Err(RemoveError::WouldLoseQuorum)),
             Reply::Removed(Err(RemoveError::NobodyLeft)),
             Reply::Removed(Err(RemoveError::Store(StoreError::Unknown))),
+            Reply::Finalized(Ok(2)),
+            Reply::Finalized(Err(UpgradeError::Unheard([5].into()))),
+            Reply::Finalized(Err(UpgradeError::NothingLater(1))),
+            Reply::Finalized(Err(UpgradeError::Store(StoreError::Unknown))),
         ];
         all.extend((1..=10).filter_map(Refusal::of_number).map(Reply::Refused));
         all

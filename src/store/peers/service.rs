@@ -87,7 +87,7 @@ fn check<Rt: AsyncRuntime>(
     let may_ask = match request.ask {
         Ask::Pulse(_) => true,
         // Only members have something done by the leader, which knows them all.
-        Ask::Propose(_) | Ask::ReadIndex | Ask::Remove { .. } => is_entered_here,
+        Ask::Propose(_) | Ask::ReadIndex | Ask::Remove { .. } | Ask::Finalize => is_entered_here,
         // Whoever lags may not know the others yet.
         _ => is_entered_here || entered.is_none(),
     };
@@ -163,6 +163,10 @@ async fn reply<Rt: AsyncRuntime>(
         Ask::Remove { nodes, force } => match store.leads() {
             false => Reply::Refused(Refusal::NotLeader),
             true => Reply::Removed(store.remove_here(nodes, force).await),
+        },
+        Ask::Finalize => match store.leads() {
+            false => Reply::Refused(Refusal::NotLeader),
+            true => Reply::Finalized(store.finalize_here().await),
         },
         Ask::Pulse(pulse) => {
             store.hear(from, address, pulse);

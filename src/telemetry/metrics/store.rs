@@ -84,6 +84,7 @@ const fn name(operation: &Operation) -> &'static str {
         Operation::Configure(_) => "configure",
         Operation::AdoptKey(_) => "adopt_key",
         Operation::Founded(_) => "founded",
+        Operation::RaiseRules(_) => "raise_rules",
     }
 }
 
