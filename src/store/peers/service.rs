@@ -81,15 +81,14 @@ fn check<Rt: AsyncRuntime>(
     if store.was_removed(request.from) {
         return Err(Refusal::Removed);
     }
-    // Whoever has moved may say so, and nothing else until its entry says so, too.
-    let entered = store.address_of(request.from);
-    let is_entered_here = entered.as_ref() == Some(address);
     let may_ask = match request.ask {
-        Ask::Pulse(_) => true,
-        // Only members have something done by the leader, which knows them all.
-        Ask::Propose(_) | Ask::ReadIndex | Ask::Remove { .. } | Ask::Finalize => is_entered_here,
-        // Whoever lags may not know the others yet.
-        _ => is_entered_here || entered.is_none(),
+        // The leader knows all members, and only they have it do something.
+        Ask::Propose(_) | Ask::ReadIndex | Ask::Remove { .. } | Ask::Finalize => {
+            store.address_of(request.from).as_ref() == Some(address)
+        }
+        // Whoever lags knows neither the newest members nor where the others have moved to; to refuse what would tell it
+        // so would leave it behind for ever.
+        _ => true,
     };
     match may_ask {
         true => Ok(()),
