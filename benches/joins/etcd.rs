@@ -22,49 +22,48 @@ use super::replica::free_port;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Etcd {
-    pub server: Server,
-    port: u16,
+    pub servers: Vec<Server>,
+    ports: Vec<u16>,
     tls: Arc<ClientConfig>,
 }
 
 impl Etcd {
-    /// Starts one member with its data in `folder`, synced as etcd does by default, and waits until it serves.
-    pub async fn start(program: &Path, folder: &Path) -> Result<Self, Failed> {
+    /// Starts so many members with their data in `folder`, synced as etcd does by default, and waits until they serve.
+    pub async fn start(program: &Path, folder: &Path, size: usize) -> Result<Self, Failed> {
         fs::create_dir_all(folder)?;
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
         fs::write(&certificate, certified.cert.pem())?;
         fs::write(&key, certified.signing_key.serialize_pem())?;
-        let (port, peers) = (free_port()?, free_port()?);
-        let clients = format!("https://127.0.0.1:{port}");
-        let peers = format!("http://127.0.0.1:{peers}");
-        let log = fs::File::create(folder.join("log"))?;
-        let child = Command::new(program)
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .arg("--cert-file")
-            .arg(&certificate)
-            .arg("--key-file")
-            .arg(&key)
-            .args([
-                "--listen-client-urls",
-                &clients,
-                "--advertise-client-urls",
-                &clients,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peers,
-                "--initial-advertise-peer-urls",
-                &peers,
-            ])
-            .args(["--initial-cluster", &format!("default={peers}")])
-            .args(["--log-level", "error"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let server = Server(child);
+        let ports = |_| Ok::<_, Failed>((free_port()?, free_port()?));
+        let ports = (0..size).map(ports).collect::<Result<Vec<_>, _>>()?;
+        // Between its members etcd speaks in the clear here: a cost less than ours.
+        let peer = |number: usize| format!("http://127.0.0.1:{}", ports[number].1);
+        let cluster = (0..size).map(|number| format!("m{number}={}", peer(number)));
+        let cluster = cluster.collect::<Vec<_>>().join(",");
+        let mut servers = Vec::new();
+        for (number, (port, _)) in ports.iter().enumerate() {
+            let clients = format!("https://127.0.0.1:{port}");
+            let child = Command::new(program)
+                .arg("--data-dir")
+                .arg(folder.join(format!("data-{number}")))
+                .arg("--cert-file")
+                .arg(&certificate)
+                .arg("--key-file")
+                .arg(&key)
+                .args(["--name", &format!("m{number}")])
+                .args(["--listen-client-urls", &clients])
+                .args(["--advertise-client-urls", &clients])
+                .args(["--listen-peer-urls", &peer(number)])
+                .args(["--initial-advertise-peer-urls", &peer(number)])
+                .args(["--initial-cluster", &cluster])
+                .args(["--log-level", "error"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(folder.join(format!("log-{number}")))?)
+                .spawn()?;
+            servers.push(Server(child));
+        }
 
         let mut roots = RootCertStore::empty();
         roots.add(certified.cert.der().clone())?;
@@ -74,8 +73,8 @@ impl Etcd {
             .with_no_client_auth();
         tls.resumption = Resumption::disabled();
         let etcd = Self {
-            server,
-            port,
+            servers,
+            ports: ports.iter().map(|(port, _)| *port).collect(),
             tls: Arc::new(tls),
         };
         let started = Instant::now();
@@ -90,7 +89,8 @@ impl Etcd {
 
     /// Claims a token that nobody has claimed, then admits whoever has claimed it.
     pub async fn admit(&self, token: &str, source: Ipv4Addr) -> Result<(), Failed> {
-        let mut connection = Connection::open(source, self.port, Arc::clone(&self.tls)).await?;
+        let port = self.ports[usize::from(source.octets()[3]) % self.ports.len()];
+        let mut connection = Connection::open(source, port, Arc::clone(&self.tls)).await?;
         let key = BASE64.encode(token.as_bytes());
         let claimed = BASE64.encode(b"claimed by this machine");
         // Of the size of a record that keeps a certificate.

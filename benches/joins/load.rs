@@ -14,13 +14,13 @@ pub struct Measured {
     pub rate: f64,
     pub p50_ms: f64,
     pub p99_ms: f64,
-    /// The server's processor time for each, milliseconds.
+    /// The servers' processor time for each, milliseconds.
     pub cpu_ms: f64,
 }
 
 /// Does `one` for each item, `level` at a time, each lane from an address of its own: machines have such.
 pub async fn measure<T, F>(
-    server: &Server,
+    servers: &[Server],
     level: usize,
     items: &[Arc<T>],
     one: impl Fn(Arc<T>, Ipv4Addr) -> F,
@@ -30,7 +30,8 @@ where
     F: Future<Output = Result<(), Failed>> + Send,
 {
     let next = AtomicUsize::new(0);
-    let (started, cpu_before) = (Instant::now(), server.cpu_seconds());
+    let cpu_seconds = || servers.iter().map(Server::cpu_seconds).sum::<f64>();
+    let (started, cpu_before) = (Instant::now(), cpu_seconds());
     let lanes = (0..level).map(|lane| {
         let (next, one) = (&next, &one);
         async move {
@@ -46,7 +47,7 @@ where
     });
     let mut took_ms = futures::future::try_join_all(lanes).await?.concat();
     let seconds = started.elapsed().as_secs_f64();
-    let cpu_seconds = server.cpu_seconds() - cpu_before;
+    let cpu_seconds = cpu_seconds() - cpu_before;
     took_ms.sort_by(f64::total_cmp);
     let count = items.len() as f64;
     let at = |share: f64| took_ms[((count - 1.0) * share) as usize];

@@ -1,5 +1,5 @@
-//! How many machines a replica admits a second: the real `jointoken serve` over real TLS, its log on a real disk, with 1, 16 and
-//! 64 machines asking at a time, beside etcd in the same run.
+//! How many machines one replica, and a group of three, admit a second: the real `jointoken serve` over real TLS, the logs on a
+//! real disk, with 1, 16, 64 and 256 machines asking at a time, beside as many members of etcd in the same run.
 //!
 //! A *join* is everything that `jointoken join` says to a door: a new TLS 1.3 connection with a certificate of the machine's own
 //! key, the clock, the token and the request, the acknowledgement. It costs the replica a handshake and three commits (claim,
@@ -19,10 +19,14 @@ use std::process::Child;
 use std::sync::Arc;
 
 use connection::Failed;
+use etcd::Etcd;
 use load::{Measured, measure};
+use replica::Replicas;
 
 /// How many machines ask at a time.
-const LEVELS: [usize; 3] = [1, 16, 64];
+const LEVELS: [usize; 4] = [1, 16, 64, 256];
+/// How many replicas, and members of etcd.
+const SIZES: [usize; 2] = [1, 3];
 
 /// A server that ends with us.
 struct Server(Child);
@@ -56,58 +60,69 @@ async fn main() -> Result<(), Failed> {
     let given = std::env::args().find_map(|argument| argument.parse().ok());
     let joins = |level: usize| given.unwrap_or(500 + 100 * level.min(40));
 
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let replica = replica::Replica::start(&folder.path().join("replica")).await?;
-    let replica = Arc::new(replica);
-    let etcd = match std::env::var_os("JOINTOKEN_BENCH_ETCD") {
-        Some(program) => {
-            let data = folder.path().join("etcd");
-            Some(Arc::new(
-                etcd::Etcd::start(Path::new(&program), &data).await?,
-            ))
-        }
-        None => {
-            println!("without etcd beside it: `cargo xtask bench` builds and starts one");
-            None
-        }
-    };
-
-    println!(
-        "machines   what                     a second    p50 ms    p99 ms   server CPU ms each"
-    );
-    for level in LEVELS {
-        let count = joins(level);
-        let machines = replica.machines(count * 2).await?;
-        let (joining, connecting) = machines.split_at(count);
-        let joined = measure(&replica.server, level, joining, |machine, source| {
-            let replica = Arc::clone(&replica);
-            async move { replica.join(&machine, source).await }
-        })
-        .await?;
-        show(level, "join", &joined);
-        if let Some(etcd) = &etcd {
-            let names: Vec<_> = (0..count)
-                .map(|number| Arc::new(format!("{level}-{number}")))
-                .collect();
-            let peer = measure(&etcd.server, level, &names, |name, source| {
-                let etcd = Arc::clone(etcd);
-                async move { etcd.admit(&name, source).await }
-            })
-            .await?;
-            show(level, "etcd, claim + admit", &peer);
-            println!(
-                "{:>8}   jointoken / etcd         {:>8.2}",
-                "",
-                joined.rate / peer.rate
-            );
-        }
-        let connected = measure(&replica.server, level, connecting, |machine, source| {
-            let replica = Arc::clone(&replica);
-            async move { replica.greet(&machine, source).await }
-        })
-        .await?;
-        show(level, "connection and clock only", &connected);
+    let etcd = std::env::var_os("JOINTOKEN_BENCH_ETCD");
+    if etcd.is_none() {
+        println!("without etcd beside it: `cargo xtask bench` builds and starts one");
     }
+    for size in SIZES {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let replicas = Replicas::start(&folder.path().join("replicas"), size).await?;
+        let replicas = Arc::new(replicas);
+        let etcd = match &etcd {
+            Some(program) => {
+                let data = folder.path().join("etcd");
+                let etcd = Etcd::start(Path::new(program), &data, size).await?;
+                Some(Arc::new(etcd))
+            }
+            None => None,
+        };
+        println!(
+            "\n{size} of each\nmachines   what                     a second    p50 ms    p99 ms   servers' CPU ms each"
+        );
+        for level in LEVELS {
+            compare(&replicas, etcd.as_ref(), level, joins(level)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// So many joins with so many machines at a time, and the same of etcd.
+async fn compare(
+    replicas: &Arc<Replicas>,
+    etcd: Option<&Arc<Etcd>>,
+    level: usize,
+    count: usize,
+) -> Result<(), Failed> {
+    let machines = replicas.machines(count * 2).await?;
+    let (joining, connecting) = machines.split_at(count);
+    let joined = measure(&replicas.servers, level, joining, |machine, source| {
+        let replicas = Arc::clone(replicas);
+        async move { replicas.join(&machine, source).await }
+    })
+    .await?;
+    show(level, "join", &joined);
+    if let Some(etcd) = etcd {
+        let names: Vec<_> = (0..count)
+            .map(|number| Arc::new(format!("{level}-{number}")))
+            .collect();
+        let peer = measure(&etcd.servers, level, &names, |name, source| {
+            let etcd = Arc::clone(etcd);
+            async move { etcd.admit(&name, source).await }
+        })
+        .await?;
+        show(level, "etcd, claim + admit", &peer);
+        println!(
+            "{:>8}   jointoken / etcd         {:>8.2}",
+            "",
+            joined.rate / peer.rate
+        );
+    }
+    let connected = measure(&replicas.servers, level, connecting, |machine, source| {
+        let replicas = Arc::clone(replicas);
+        async move { replicas.greet(&machine, source).await }
+    })
+    .await?;
+    show(level, "connection and clock only", &connected);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The product: `jointoken serve` and the machines that join it.
+//! The product: one or several replicas of `jointoken serve`, and the machines that join.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -26,9 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than the benchmark, shorter than what the exported key allows.
 const TTL_MS: u64 = 3_600_000;
 
-pub struct Replica {
-    pub server: Server,
-    port: u16,
+/// One replica, or a group of several.
+pub struct Replicas {
+    pub servers: Vec<Server>,
+    doors: Vec<u16>,
     key: OfflineKeyFile,
 }
 
@@ -39,37 +40,60 @@ pub struct Machine {
     acknowledge: Bytes,
 }
 
-impl Replica {
-    /// Founds a store in `folder` and waits until it serves.
-    pub async fn start(folder: &Path) -> Result<Self, Failed> {
+impl Replicas {
+    /// Founds a store of so many replicas in `folder` and waits until all are members and serve.
+    pub async fn start(folder: &Path, size: usize) -> Result<Self, Failed> {
         fs::create_dir_all(folder)?;
-        let port = free_port()?;
-        let config = folder.join("serve.yaml");
-        let socket = folder.join("admin.sock");
-        let settings = json!({
-            "dataDir": folder.join("data"),
-            "trustDomain": "bench.example",
-            "advertiseUrls": [format!("https://127.0.0.1:{port}")],
-            "listen": format!("127.0.0.1:{port}"),
-            "metricsListen": format!("127.0.0.1:{}", free_port()?),
-            "adminSocket": &socket,
-        });
-        // JSON is YAML.
-        fs::write(&config, settings.to_string())?;
-        let log = fs::File::create(folder.join("log"))?;
-        let child = Command::new(PROGRAM)
-            .args(["serve", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let server = Server(child);
-        let key = exported(&socket, &folder.join("offline.key")).map_err(|error| {
-            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        let ports = |_| Ok::<_, Failed>((free_port()?, free_port()?, free_port()?));
+        let ports = (0..size).map(ports).collect::<Result<Vec<_>, _>>()?;
+        let address = |of: &(u16, u16, u16)| format!("127.0.0.1:{}", of.2);
+        let members: Vec<_> = ports.iter().map(address).collect();
+        let mut servers = Vec::new();
+        for (number, of) in ports.iter().enumerate() {
+            let (door, metrics, _) = of;
+            let own = folder.join(number.to_string());
+            fs::create_dir_all(&own)?;
+            let mut settings = json!({
+                "dataDir": own.join("data"),
+                "trustDomain": "bench.example",
+                "advertiseUrls": [format!("https://127.0.0.1:{door}")],
+                "listen": format!("127.0.0.1:{door}"),
+                "metricsListen": format!("127.0.0.1:{metrics}"),
+            });
+            if size > 1 {
+                settings["keysDir"] = json!(folder.join("keys"));
+                settings["peers"] = json!({
+                    "listen": address(of),
+                    "address": address(of),
+                    "members": &members,
+                });
+            }
+            let config = own.join("serve.yaml");
+            // JSON is YAML.
+            fs::write(&config, settings.to_string())?;
+            let child = Command::new(PROGRAM)
+                .args(["serve", "--config"])
+                .arg(&config)
+                .args((number == 0 && size > 1).then_some("--new-group"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(own.join("log"))?)
+                .spawn()?;
+            servers.push(Server(child));
+        }
+        let socket = |number: usize| folder.join(number.to_string()).join("data/admin.sock");
+        let key = exported(&socket(0), &folder.join("offline.key")).map_err(|error| {
+            let log = fs::read_to_string(folder.join("0/log")).unwrap_or_default();
             format!("{error}\nthe replica's log:\n{log}")
         })?;
-        Ok(Self { server, port, key })
+        for number in 0..size {
+            until_voting(&socket(number), size)?;
+        }
+        Ok(Self {
+            servers,
+            doors: ports.iter().map(|(door, ..)| *door).collect(),
+            key,
+        })
     }
 
     /// Machines with keys and tokens.
@@ -128,7 +152,9 @@ impl Replica {
     }
 
     async fn connect(&self, machine: &Machine, source: Ipv4Addr) -> Result<Connection, Failed> {
-        let mut connection = Connection::open(source, self.port, Arc::clone(&machine.tls)).await?;
+        // Every address has its door.
+        let door = self.doors[usize::from(source.octets()[3]) % self.doors.len()];
+        let mut connection = Connection::open(source, door, Arc::clone(&machine.tls)).await?;
         connection.request("GET", "/v1/ca", Bytes::new()).await?;
         Ok(connection)
     }
@@ -150,6 +176,26 @@ fn exported(socket: &Path, file: &Path) -> Result<OfflineKeyFile, Failed> {
         }
         if started.elapsed() > PATIENCE {
             return Err(String::from_utf8_lossy(&ran.stderr).into_owned().into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until this replica knows so many voters.
+fn until_voting(socket: &Path, size: usize) -> Result<(), Failed> {
+    let started = Instant::now();
+    loop {
+        let ran = Command::new(PROGRAM)
+            .args(["store", "members", "--output", "json", "--admin-socket"])
+            .arg(socket)
+            .output()?;
+        let seen: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap_or_default();
+        let members = seen["members"].as_array().into_iter().flatten();
+        if members.filter(|member| member["role"] != "learner").count() == size {
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(format!("the group did not form: {seen}").into());
         }
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -55,11 +55,17 @@ pub fn need_c_compiler() -> Result<()> {
 
 /// Builds the product and returns the path of its binary, as cargo reports it (the target folder may be anywhere).
 pub fn build_product(interrupt: &Interrupt) -> Result<PathBuf> {
+    build_product_with(&[], interrupt)
+}
+
+/// As [`build_product`], with more options for cargo.
+pub fn build_product_with(options: &[&str], interrupt: &Interrupt) -> Result<PathBuf> {
     need_c_compiler()?;
     let mut build = cargo();
     // --workspace: features are unified as `cargo test --workspace` unifies them, so nothing is compiled twice
     build.args(["build", "--workspace", "--bin", "jointoken"]);
     build.args(["--message-format", "json-render-diagnostics"]);
+    build.args(options);
     let mut binary = None;
     let status = run_reading(build, &[Pipe::Stdout], interrupt, |_, line| {
         if let Some(path) = executable(line) {
