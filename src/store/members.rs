@@ -98,6 +98,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     /// While it leads: does whatever change of the members is due, one after the other, until told to stop.
     pub(crate) async fn steward(self: Arc<Self>) {
         let mut is_settled = !self.identity().founding;
+        let mut has_handed_over = false;
         while !self.is_stopping() {
             if !is_settled && !self.is_new() {
                 is_settled = self.settle().await;
@@ -108,6 +109,15 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             {
                 self.carry_out(change, as_of).await;
             }
+            // Once: where all clocks are far apart leadership would go round and round.
+            let is_astray = self.leads() && self.clocks().is_astray();
+            if is_astray && !has_handed_over {
+                tracing::warn!(
+                    "another replica is to lead, since this one's clock is far from the others'"
+                );
+                self.hand_over().await;
+            }
+            has_handed_over = is_astray || (has_handed_over && !self.leads());
             Rt::sleep(PULSE).await;
         }
     }

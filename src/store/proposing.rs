@@ -1,6 +1,6 @@
 //! Proposals and reads: stamped and committed by the leader, and forwarded to it by everybody else.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use openraft::async_runtime::WatchReceiver as _;
@@ -24,6 +24,8 @@ pub(crate) struct Clocks {
     group: Mutex<GroupClock>,
     /// The minute in which it was last said that the clock is not followed.
     said: AtomicU64,
+    /// This replica's clock is far from those of its group.
+    astray: AtomicBool,
 }
 
 impl Clocks {
@@ -33,6 +35,7 @@ impl Clocks {
             lone: Mutex::default(),
             group: Mutex::default(),
             said: AtomicU64::new(0),
+            astray: AtomicBool::new(false),
         }
     }
 
@@ -47,6 +50,11 @@ impl Clocks {
     /// Takes a lone replica's clock for right. How far ahead it was, if it was held back, milliseconds.
     pub(crate) fn accept(&self) -> Option<u64> {
         lock_of(&self.lone).accept(self.readings())
+    }
+
+    /// As of the last stamp of a leader: its clock is far from those of its group.
+    pub(crate) fn is_astray(&self) -> bool {
+        self.astray.load(Ordering::Relaxed)
     }
 
     /// Said once a minute, not at every proposal.
@@ -89,6 +97,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 lock_of(&clocks.group).stamp(readings, &others, voters)?
             }
         };
+        let is_astray = held_back_ms.is_some() && !is_lone;
+        clocks.astray.store(is_astray, Ordering::Relaxed);
         if let Some(off_ms) = held_back_ms {
             clocks.say_held_back(readings, off_ms, is_lone);
         }
