@@ -196,7 +196,6 @@ impl Replica {
             audit: auditing,
             end_of_audit,
         };
-        replica.spawn_until_stop("health", show_health(replica.store.health(), health));
         replica.spawn_until_stop("key guard", guard.run());
         replica.spawn_until_stop("key gauge", replica.show_keys());
         let opened = async {
@@ -219,7 +218,12 @@ impl Replica {
             replica.open_doors(config, trust_domain, nodedb, door).await
         };
         match opened.await {
-            Ok(()) => Ok(replica),
+            Ok(()) => {
+                // Not before the door is open: whoever is told that it is ready goes there.
+                let health = show_health(replica.store.health(), health);
+                replica.spawn_until_stop("health", health);
+                Ok(replica)
+            }
             Err(failure) => {
                 replica.shut_down().await;
                 Err(failure)
