@@ -30,7 +30,8 @@ pub type Broken = Box<dyn std::error::Error + Send + Sync>;
 pub struct RawJoiner {
     pub key: JoinerKey,
     token: String,
-    port: u16,
+    /// Which door it asks.
+    pub port: u16,
 }
 
 impl RawJoiner {
