@@ -205,15 +205,21 @@ impl Group {
         replicas.filter(|of| self.servers[*of].is_some()).collect()
     }
 
+    #[track_caller]
+    pub fn none_has_ended(&mut self) {
+        for (replica, server) in self.servers.iter_mut().enumerate() {
+            if let Some(server) = server {
+                assert!(server.is_running(), "{replica} has ended by itself");
+            }
+        }
+    }
+
     /// Waits for something that is looked for again and again; meanwhile none of the servers may end.
     #[track_caller]
     pub fn until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let started = Instant::now();
         while !is_so(self) {
-            for replica in self.running() {
-                let server = self.servers[replica].as_mut().expect("a running one");
-                assert!(server.is_running(), "{replica} ended, waiting until {what}");
-            }
+            self.none_has_ended();
             if started.elapsed() > PATIENCE {
                 let seen: Vec<_> = (self.running().iter())
                     .map(|replica| self.try_members(*replica))
@@ -229,7 +235,8 @@ impl Group {
     pub fn until_whole(&mut self) {
         self.until("the group is whole", |group| {
             let running = group.running();
-            (running.iter()).all(|replica| group.is_ready(*replica) && group.sees_all_well(*replica))
+            (running.iter())
+                .all(|replica| group.is_ready(*replica) && group.sees_all_well(*replica))
         });
     }
 
@@ -265,7 +272,12 @@ impl Group {
         let seen = self.members(replica).members;
         let of = |address| seen.iter().find(|member| member.address == address);
         (0..self.size())
-            .map(|place| of(self.peer_address(place)).expect("a member").node_id.clone())
+            .map(|place| {
+                of(self.peer_address(place))
+                    .expect("a member")
+                    .node_id
+                    .clone()
+            })
             .collect()
     }
 

@@ -1,5 +1,6 @@
-//! Machines that race in pairs for tokens, at any door, whatever happens to the doors meanwhile.
+//! Machines that join all the time, alone or racing in pairs for one token, at any door, whatever happens to the doors.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,20 +17,22 @@ use crate::raw_joiner::RawJoiner;
 
 /// A door that stands still is left for another one.
 const PATIENCE: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(20);
+/// A token may not be tried as often as one likes.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Nobody waits so long for a decision, whatever happens.
 const DECIDED: Duration = Duration::from_secs(120);
 
-/// A token for which two machines raced.
+/// A token that is used.
 pub struct Race {
     pub at: Instant,
     pub winner: RawJoiner,
     /// What the winner was told.
     pub answer: Value,
-    pub loser: RawJoiner,
+    /// Who wanted it, too.
+    pub loser: Option<RawJoiner>,
 }
 
-/// Pairs of machines at the doors all the time.
+/// Machines at the doors all the time.
 pub struct Load {
     shared: Arc<Shared>,
     pairs: Vec<JoinHandle<()>>,
@@ -39,6 +42,7 @@ pub struct Load {
 struct Shared {
     minter: Minter,
     doors: Vec<u16>,
+    has_rivals: bool,
     over: AtomicBool,
     /// Answers that never came, or not whole.
     lost: AtomicUsize,
@@ -46,10 +50,21 @@ struct Shared {
 }
 
 impl Load {
-    pub fn start(minter: Minter, doors: Vec<u16>, pairs: usize) -> Self {
+    /// One machine for each token.
+    pub fn alone(minter: Minter, doors: Vec<u16>, machines: usize) -> Self {
+        Self::start(minter, doors, machines, false)
+    }
+
+    /// Two for each.
+    pub fn in_pairs(minter: Minter, doors: Vec<u16>, pairs: usize) -> Self {
+        Self::start(minter, doors, pairs, true)
+    }
+
+    fn start(minter: Minter, doors: Vec<u16>, pairs: usize, has_rivals: bool) -> Self {
         let shared = Arc::new(Shared {
             minter,
             doors,
+            has_rivals,
             over: AtomicBool::new(false),
             lost: AtomicUsize::new(0),
             races: Mutex::default(),
@@ -137,7 +152,9 @@ impl Ended {
                 for door in &shared.doors {
                     let again = shared.settle_at(&mut race.winner, &[*door]).await;
                     assert_eq!(again.as_ref(), Some(&race.answer));
-                    assert_eq!(shared.settle_at(&mut race.loser, &[*door]).await, None);
+                    if let Some(loser) = &mut race.loser {
+                        assert_eq!(shared.settle_at(loser, &[*door]).await, None);
+                    }
                 }
             }
         };
@@ -154,14 +171,26 @@ impl Shared {
     async fn race_on(&self) {
         while !self.over.load(Ordering::SeqCst) {
             let token = self.minter.token();
-            let machine = || RawJoiner::new(&token, JoinerKey::generate().unwrap(), 0);
-            let (mut one, mut other) = (machine(), machine());
-            let (first, second) = join(self.settle(&mut one), self.settle(&mut other)).await;
-            let (winner, answer, loser) = match (first, second) {
-                (Some(answer), None) => (one, answer, other),
-                (None, Some(answer)) => (other, answer, one),
-                (None, None) => panic!("a token admitted nobody"),
-                (Some(_), Some(_)) => panic!("a token admitted two"),
+            let machine = || {
+                let mut machine = RawJoiner::new(&token, JoinerKey::generate().unwrap(), 0);
+                // Who fails is counted by address.
+                let number = rand::rng().random_range(1..0x00ff_ffff);
+                machine.from = Ipv4Addr::from_bits(0x7f00_0000 | number);
+                machine
+            };
+            let mut one = machine();
+            let (winner, answer, loser) = if self.has_rivals {
+                let mut other = machine();
+                let (first, second) = join(self.settle(&mut one), self.settle(&mut other)).await;
+                match (first, second) {
+                    (Some(answer), None) => (one, answer, Some(other)),
+                    (None, Some(answer)) => (other, answer, Some(one)),
+                    (None, None) => panic!("a token admitted nobody"),
+                    (Some(_), Some(_)) => panic!("a token admitted two"),
+                }
+            } else {
+                let answer = self.settle(&mut one).await;
+                (one, answer.expect("a token of its own"), None)
             };
             self.races.lock().unwrap().push(Race {
                 at: Instant::now(),

@@ -77,7 +77,7 @@ fn measure(what: &str, group: &mut Group, load: &Load, happens: impl Fn(&mut Gro
 #[test]
 fn the_pauses_when_a_leader_goes() {
     let mut group = Group::of_three();
-    let load = Load::start(group.minter(0), group.doors(), 3);
+    let load = Load::alone(group.minter(0), group.doors(), 6);
     load.until_more(50);
     let then = Instant::now();
     load.until_more(50);
@@ -100,7 +100,11 @@ fn the_pauses_when_a_leader_goes() {
         let ran = removed.end();
         ran.fails(1, &["this replica was removed from the group"]);
     });
-    eprintln!("{} admissions, {} answers lost", load.decided(), load.lost());
+    eprintln!(
+        "{} admissions, {} answers lost",
+        load.decided(),
+        load.lost()
+    );
     load.end().check();
     group.terminate_all();
 }

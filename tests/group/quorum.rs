@@ -15,7 +15,11 @@ fn without_a_majority_the_door_says_come_again_and_then_admits() {
     // Once the leader is left alone, once a follower.
     for left_is_leader in [true, false] {
         let leader = group.leader();
-        let left = if left_is_leader { leader } else { (leader + 1) % 3 };
+        let left = if left_is_leader {
+            leader
+        } else {
+            (leader + 1) % 3
+        };
         let others: Vec<_> = (0..3).filter(|replica| *replica != left).collect();
         for replica in &others {
             group.freeze(*replica);
@@ -34,7 +38,10 @@ fn without_a_majority_the_door_says_come_again_and_then_admits() {
         let (code, refusal) = runtime().block_on(raw.try_join());
         assert_eq!(code, 503, "{refusal}");
         let said = refusal["code"].as_str().unwrap();
-        assert!(["no_leader", "outcome_unknown"].contains(&said), "{refusal}");
+        assert!(
+            ["no_leader", "outcome_unknown"].contains(&said),
+            "{refusal}"
+        );
         assert!(refusal["retry_after_seconds"].as_u64().unwrap() > 0);
 
         let machine = Machine::new();
@@ -86,7 +93,9 @@ fn a_stop_without_a_majority_is_a_stop() {
     // While it looks in vain for the others it can be stopped, too; and killed.
     for is_kind in [true, false] {
         group.start(leader);
-        group.server(leader).wait_for_log("serve");
+        group
+            .server(leader)
+            .wait_for_log("waiting for a majority of the group");
         match is_kind {
             true => group.terminate(leader),
             false => group.kill(leader),

@@ -42,10 +42,19 @@ fn what_cannot_be_a_group_is_refused() {
     let door = format!("listen: 127.0.0.1:{}", group.ports[0].door);
     let same = config.replace(&door, &format!("listen: {}", group.peer_address(0)));
     for (config, says) in [
-        (list(&format!("{first}, {second}")), &["2 replicas", "1, 3, 5, 7 or 9"][..]),
+        (
+            list(&format!("{first}, {second}")),
+            &["2 replicas", "1, 3, 5, 7 or 9"][..],
+        ),
         (list(""), &["not among the members"]),
-        (list(&format!("{second}, {third}, {second}")), &["names one twice"]),
-        (moved, &["127.0.0.1:1, is not among the members", "exactly so"]),
+        (
+            list(&format!("{second}, {third}, {second}")),
+            &["names one twice"],
+        ),
+        (
+            moved,
+            &["127.0.0.1:1, is not among the members", "exactly so"],
+        ),
         (no_port, &["the member \"c.example\""]),
         (config.replace(&keys, &inside), &["lies in the data folder"]),
         (config.replace(&keys, ""), &["keysDir is missing"]),

@@ -48,7 +48,9 @@ fn a_wiped_replica_takes_the_place_of_what_it_was() {
     let url = group.door_url(wiped);
     let late = Machine::new().join_with(&token, &["--url", &url]);
     late.fails(5, &["used"]);
-    Machine::new().join_with(&minter.token(), &["--url", &url]).ok();
+    Machine::new()
+        .join_with(&minter.token(), &["--url", &url])
+        .ok();
     group.terminate_all();
     for replica in 0..3 {
         group.start(replica);
