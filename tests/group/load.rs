@@ -207,21 +207,29 @@ impl Shared {
 
     /// Asks at one or another of these doors until it is in (and what it was told), or told that another one is.
     async fn settle_at(&self, machine: &mut RawJoiner, doors: &[u16]) -> Option<Value> {
+        let began = Instant::now();
         loop {
             machine.port = doors[rand::rng().random_range(0..doors.len())];
-            match tokio::time::timeout(PATIENCE, machine.ask()).await {
+            let asked = tokio::time::timeout(PATIENCE, machine.ask()).await;
+            let why = match asked {
                 Ok(Ok((200, answer))) => return Some(answer),
                 Ok(Ok((410, refusal))) => {
                     assert_eq!(refusal["code"], json!("token_used"));
                     return None;
                 }
                 // In somebody else's hands, too often, no leader, stopping: again.
-                Ok(Ok((409 | 429 | 503, _))) => {}
+                Ok(Ok((409 | 429 | 503, refusal))) => refusal.to_string(),
                 Ok(Ok((code, refusal))) => panic!("{code}: {refusal}"),
-                Ok(Err(_)) | Err(_) => {
+                Ok(Err(error)) => {
                     self.lost.fetch_add(1, Ordering::SeqCst);
+                    error.to_string()
                 }
-            }
+                Err(_) => {
+                    self.lost.fetch_add(1, Ordering::SeqCst);
+                    "no answer".to_owned()
+                }
+            };
+            assert!(began.elapsed() < DECIDED, "it is never decided: {why}");
             tokio::time::sleep(PAUSE).await;
         }
     }
