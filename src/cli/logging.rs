@@ -13,7 +13,7 @@ pub struct LogArgs {
         long,
         value_name = "FILTER",
         env = "JOINTOKEN_LOG",
-        default_value = "info,openraft=warn",
+        default_value = "info,openraft=error",
         display_order = 90
     )]
     log: String,

@@ -1,6 +1,6 @@
 //! What `serve` and `operator` have in common: one replica with its door, from start to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
@@ -154,8 +154,20 @@ impl Replica {
             clock: &*clock,
             group: (config.peers.as_ref()).map(|peers| peers.place(ground.may_found_group)),
         })
-        .await
-        .map_err(failed)?;
+        .await;
+        let opened = match (opened, raft.get()) {
+            (Ok(opened), _) => opened,
+            (Err(error), None) => return Err(failed(error)),
+            (Err(error), Some(raft)) => {
+                let fatal = raft.health().borrow().fatal.clone();
+                raft.shutdown().await;
+                if let Some(way) = &way {
+                    way.close();
+                }
+                set_aside_if_removed(raft, &config.data_dir);
+                return Err(fatal.map_or_else(|| failed(error), |why| stopped(raft, &why)));
+            }
+        };
         let raft = raft
             .get()
             .cloned()
@@ -350,12 +362,7 @@ impl Replica {
             }
         };
         tokio::select! {
-            reason = fatal => match self.raft.is_removed() {
-                true => failed(reason),
-                false => failed(format_args!(
-                    "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
-                )),
-            },
+            reason = fatal => stopped(&self.raft, &reason),
             Some(ended) = self.audit.join_next() => part_ended(ended),
             Some(ended) = self.parts.join_next() => part_ended(ended),
         }
@@ -376,16 +383,32 @@ impl Replica {
         if let Some(way) = &self.way {
             way.close();
         }
-        if self.raft.is_removed() {
-            match founding::set_aside(&self.data_dir) {
-                Ok(aside) => tracing::warn!(
-                    aside = ?aside,
-                    "the data of the removed replica are set aside; started again it joins as a new one, if it is still in the list of members"
-                ),
-                Err(error) => {
-                    tracing::error!(%error, "the data of the removed replica could not be set aside")
-                }
-            }
+        set_aside_if_removed(&self.raft, &self.data_dir);
+    }
+}
+
+/// Why a replica whose store has stopped for good cannot go on.
+fn stopped(raft: &RaftStore, reason: &str) -> Failure {
+    match raft.is_removed() {
+        true => failed(reason),
+        false => failed(format_args!(
+            "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
+        )),
+    }
+}
+
+/// The store must be shut down.
+fn set_aside_if_removed(raft: &RaftStore, data_dir: &Path) {
+    if !raft.is_removed() {
+        return;
+    }
+    match founding::set_aside(data_dir) {
+        Ok(aside) => tracing::warn!(
+            aside = ?aside,
+            "the data of the removed replica are set aside; started again it joins as a new one, if it is still in the list of members"
+        ),
+        Err(error) => {
+            tracing::error!(%error, "the data of the removed replica could not be set aside");
         }
     }
 }

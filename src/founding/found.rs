@@ -27,6 +27,8 @@ const SAY: u32 = 30;
 /// The greatest epoch that a status can hold: the API server takes integers as every reader of JSON keeps them (2^53 - 1).
 pub const MAX_EPOCH: u64 = (1 << 53) - 1;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// A leader that is not there by then is waited for aloud.
+const SILENTLY: Duration = Duration::from_secs(5);
 
 /// Where a store is founded or opened.
 pub struct Site<'a> {
@@ -120,10 +122,11 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
             let founded = founded(&identity, &pieces);
             site.commit(&*store, &founded).await?;
         }
-        Stage::Joining | Stage::Founded => site.patiently(|| store.barrier()).await?,
+        Stage::Joining | Stage::Founded => site.patiently(&*store, || store.barrier()).await?,
     }
     // Who founds may have been let in before it could write down that it did.
     while identity.stage == Stage::Joining && store.founded().is_none() {
+        not_stopped(&*store)?;
         tokio::time::sleep(RETRY_AFTER).await;
     }
     checks.check_record(&*store, &identity, &pieces)?;
@@ -326,7 +329,10 @@ pub(super) fn founded(identity: &Identity, pieces: &BTreeMap<ItemName, Piece>) -
 impl Site<'_> {
     /// Has the founding recorded. If another one is recorded, what differs is found by comparing.
     async fn commit(&self, store: &dyn TokenStore, founded: &Founded) -> Result<(), FoundingError> {
-        match self.patiently(|| submit(store, founded.clone())).await? {
+        match self
+            .patiently(store, || submit(store, founded.clone()))
+            .await?
+        {
             FoundedOutcome::Founded | FoundedOutcome::Known | FoundedOutcome::Conflict => Ok(()),
             FoundedOutcome::Refused => Err(FoundingError::NoRecord(founded.store_id)),
         }
@@ -344,7 +350,10 @@ impl Site<'_> {
         if store.keys().contains(&command) {
             return Ok(());
         }
-        match self.patiently(|| submit(store, command.clone())).await? {
+        match self
+            .patiently(store, || submit(store, command.clone()))
+            .await?
+        {
             AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => Ok(()),
             AdoptKeyOutcome::Conflict | AdoptKeyOutcome::Refused | AdoptKeyOutcome::Retired => {
                 Err(FoundingError::Key(key.id()))
@@ -353,20 +362,40 @@ impl Site<'_> {
     }
 
     /// Repeats what failed only because the store has just been started.
-    async fn patiently<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, StoreError>
+    async fn patiently<T, F>(
+        &self,
+        store: &dyn TokenStore,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let began = tokio::time::Instant::now();
+        let mut is_said = false;
         loop {
             match call().await {
                 Err(StoreError::NoLeader | StoreError::Unknown)
                     if self.group.is_some() || began.elapsed() < LEADER_PATIENCE =>
                 {
+                    not_stopped(store)?;
+                    if !is_said && began.elapsed() > SILENTLY {
+                        tracing::info!(
+                            "waiting for a majority of the group to be there and to have a leader"
+                        );
+                        is_said = true;
+                    }
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 result => return result,
             }
         }
+    }
+}
+
+/// Nothing is waited for in vain: not by a replica that was removed from its group while it was down.
+fn not_stopped(store: &dyn TokenStore) -> Result<(), StoreError> {
+    match store.health().borrow().fatal {
+        None => Ok(()),
+        Some(_) => Err(StoreError::Stopped),
     }
 }

@@ -172,9 +172,21 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     }));
                 }
                 self.judge(group);
+                self.cut_off(self.hears_too_few(group));
             }
             Rt::sleep(PULSE).await;
         }
+    }
+
+    /// Neither openraft's leader steps down when it has lost its majority, nor do its followers forget it when it is gone.
+    fn hears_too_few(&self, group: &Group) -> bool {
+        let me = self.identity().node_id;
+        let heard = group.heard(self.clocks().readings().boot_ms, PRESENT_MS);
+        let is_there = |node: &NodeId| *node == me || heard.contains_key(node);
+        let voters: Vec<NodeId> = self.membership().voter_ids().collect();
+        let leader = self.raft().metrics().borrow_watched().current_leader;
+        let present = voters.iter().filter(|voter| is_there(voter)).count();
+        present <= voters.len() / 2 || leader.is_some_and(|leader| !is_there(&leader))
     }
 
     /// Whether every other replica of the list has said a moment ago that it is in no group and has the same list; else

@@ -49,6 +49,7 @@ fn publish(health: &watch::Sender<Health>, now: Health) {
         *health = Health {
             fatal: health.fatal.take().or(now.fatal),
             suspended: health.suspended,
+            cut_off: health.cut_off,
             ..now
         };
         changed
@@ -72,6 +73,7 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
         applied_index: index(&metrics.last_applied),
         committed_index: index(&metrics.cluster_committed).max(index(&metrics.last_applied)),
         suspended: false,
+        cut_off: false,
         fatal,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::Precondition;
 use openraft::{AsyncRuntime, ChangeMembers};
 
@@ -216,6 +217,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let changed = (self.raft()).change_membership_if(changes, false, [unchanged]);
         match Rt::timeout(PATIENCE, changed).await {
             Ok(Ok(_)) => Ok(()),
+            // Also of one that leads and has lost its majority.
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                Err(StoreError::NoLeader)
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "openraft refuses to change the members");
                 Err(StoreError::Unknown)

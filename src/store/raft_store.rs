@@ -472,6 +472,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         self.health.send_if_modified(suspended)
     }
 
+    /// Whether nothing can be committed for want of others.
+    pub(crate) fn cut_off(&self, cut_off: bool) {
+        let set = |health: &mut Health| std::mem::replace(&mut health.cut_off, cut_off) != cut_off;
+        self.health.send_if_modified(set);
+    }
+
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }

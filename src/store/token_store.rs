@@ -123,6 +123,8 @@ pub struct Health {
     pub committed_index: u64,
     /// The replicas' states differ and no majority is alike: nobody serves.
     pub suspended: bool,
+    /// The leader, or a majority, was not heard of for some seconds: nothing can be committed.
+    pub cut_off: bool,
     /// The store has stopped for good, and why.
     pub fatal: Option<String>,
 }
@@ -131,6 +133,7 @@ impl Health {
     /// Fit to serve: a known leader and nearly everything applied.
     pub const fn is_ready(&self) -> bool {
         self.leader_known
+            && !self.cut_off
             && !self.suspended
             && self.fatal.is_none()
             && self.committed_index.saturating_sub(self.applied_index) < 1_000

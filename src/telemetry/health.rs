@@ -11,6 +11,8 @@ pub enum Readiness {
     /// The store has stopped for good.
     Stopped(String),
     NoLeader,
+    /// Too few of the others are heard of.
+    CutOff,
     /// So many committed entries are not applied here yet.
     Behind {
         applied_index: u64,
@@ -25,6 +27,8 @@ impl Readiness {
             Self::Stopped(reason.clone())
         } else if !health.leader_known {
             Self::NoLeader
+        } else if health.cut_off {
+            Self::CutOff
         } else if health.is_ready() {
             Self::Ready
         } else {
@@ -42,6 +46,9 @@ impl fmt::Display for Readiness {
             Self::Ready => f.write_str("ready"),
             Self::Stopped(reason) => write!(f, "the store has stopped: {reason}"),
             Self::NoLeader => f.write_str("the store has no leader that this replica knows"),
+            Self::CutOff => {
+                f.write_str("this replica hears of no majority of its group, or not of its leader")
+            }
             Self::Behind {
                 applied_index,
                 committed_index,

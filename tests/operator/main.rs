@@ -11,6 +11,7 @@ mod port;
 mod program;
 mod raw_joiner;
 mod server;
+mod small_disk;
 mod standalone;
 
 mod admission;

@@ -20,7 +20,7 @@ use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -30,13 +30,21 @@ pub type Broken = Box<dyn std::error::Error + Send + Sync>;
 pub struct RawJoiner {
     pub key: JoinerKey,
     token: String,
-    port: u16,
+    /// Which door it asks.
+    pub port: u16,
+    /// Its own address, one of this machine's.
+    pub from: Ipv4Addr,
 }
 
 impl RawJoiner {
     pub fn new(token: &str, key: JoinerKey, port: u16) -> Self {
         let token = token.to_owned();
-        Self { key, token, port }
+        Self {
+            key,
+            token,
+            port,
+            from: Ipv4Addr::LOCALHOST,
+        }
     }
 
     /// Is admitted; the answer.
@@ -131,7 +139,9 @@ impl RawJoiner {
     }
 
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+        let tcp = TcpSocket::new_v4()?;
+        tcp.bind((self.from, 0).into())?;
+        let tcp = tcp.connect((Ipv4Addr::LOCALHOST, self.port).into()).await?;
         let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
         let tls = TlsConnector::from(Arc::new(self.tls()));
         tls.connect(name, tcp).await

@@ -48,6 +48,7 @@ fn a_scrape_shows_the_store_as_it_is_now() {
 
     sender.send_replace(Health {
         suspended: false,
+        cut_off: false,
         is_leader: true,
         leader_known: true,
         applied_index: 41,

@@ -1,0 +1,339 @@
+//! Replicas of one group, each a process of its own; the keys are shared.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jointoken::admin::{AdminClient, MembersResponse};
+use jointoken::clock::{Clock as _, SystemClock};
+use jointoken::token::{OfflineKeyFile, TokenId};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::port;
+use crate::program::{Ran, run, text};
+use crate::server::{Server, Setup};
+
+/// Far more than anything takes, for a machine that is doing other things as well.
+const PATIENCE: Duration = Duration::from_secs(150);
+const POLL: Duration = Duration::from_millis(50);
+/// An answer of a socket, of one that may be standing still.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The ports of a replica.
+pub struct Ports {
+    pub door: u16,
+    pub metrics: u16,
+    pub peers: u16,
+}
+
+/// Replicas are named by their places in the list of members, from 0.
+pub struct Group {
+    /// Before the folder, in which they write until they are gone.
+    servers: Vec<Option<Server>>,
+    pub ports: Vec<Ports>,
+    folder: TempDir,
+}
+
+impl Group {
+    pub fn new(size: usize) -> Self {
+        let ports = || Ports {
+            door: port::reserve(),
+            metrics: port::reserve(),
+            peers: port::reserve(),
+        };
+        Self {
+            servers: (0..size).map(|_| None).collect(),
+            ports: (0..size).map(|_| ports()).collect(),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    /// A group of three that is there.
+    pub fn of_three() -> Self {
+        let mut group = Self::new(3);
+        group.found();
+        group
+    }
+
+    /// Starts all, the first with leave to found, and waits until they are one group.
+    #[track_caller]
+    pub fn found(&mut self) {
+        self.start_founder();
+        for replica in 1..self.size() {
+            self.start(replica);
+        }
+        self.until_whole();
+    }
+
+    pub fn size(&self) -> usize {
+        self.ports.len()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn data(&self, replica: usize) -> PathBuf {
+        self.path(&format!("data-{replica}"))
+    }
+
+    pub fn keys(&self) -> PathBuf {
+        self.path("keys")
+    }
+
+    pub fn socket(&self, replica: usize) -> PathBuf {
+        self.data(replica).join("admin.sock")
+    }
+
+    pub fn peer_address(&self, replica: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[replica].peers)
+    }
+
+    pub fn door_url(&self, replica: usize) -> String {
+        format!("https://127.0.0.1:{}", self.ports[replica].door)
+    }
+
+    pub fn doors(&self) -> Vec<u16> {
+        self.ports.iter().map(|ports| ports.door).collect()
+    }
+
+    /// What `members` of the configuration says.
+    pub fn list(&self) -> String {
+        let addresses = (0..self.size()).map(|of| format!("{:?}", self.peer_address(of)));
+        addresses.collect::<Vec<_>>().join(", ")
+    }
+
+    pub fn config(&self, replica: usize) -> String {
+        let Ports { door, metrics, .. } = &self.ports[replica];
+        let address = self.peer_address(replica);
+        // A token has room for a few.
+        let urls = (0..self.size().min(3)).map(|of| format!("{:?}", self.door_url(of)));
+        format!(
+            "dataDir: {}\nkeysDir: {}\ntrustDomain: edge.example\nadvertiseUrls: [{}]\n\
+             listen: 127.0.0.1:{door}\nmetricsListen: 127.0.0.1:{metrics}\n\
+             peers: {{listen: \"{address}\", address: \"{address}\", members: [{}]}}\n",
+            self.data(replica).display(),
+            self.keys().display(),
+            urls.collect::<Vec<_>>().join(", "),
+            self.list(),
+        )
+    }
+
+    pub fn setup(&self, replica: usize) -> Setup {
+        self.setup_of(replica, &self.config(replica))
+    }
+
+    /// With another configuration.
+    pub fn setup_of(&self, replica: usize, config: &str) -> Setup {
+        let file = self.path(&format!("serve-{replica}.yaml"));
+        fs::write(&file, config).expect("writing the configuration");
+        let arguments = ["serve", "--config", text(&file)];
+        Setup {
+            arguments: arguments.map(str::to_owned).into(),
+            environment: Vec::new(),
+            metrics_port: self.ports[replica].metrics,
+            log: self.path(&format!("log-{replica}")),
+        }
+    }
+
+    /// As the first of the list that may found.
+    pub fn founder(&self) -> Setup {
+        let mut setup = self.setup(0);
+        setup.arguments.push("--new-group".into());
+        setup
+    }
+
+    pub fn start_founder(&mut self) {
+        self.servers[0] = Some(self.founder().spawn());
+    }
+
+    /// Starts it and does not wait.
+    pub fn start(&mut self, replica: usize) {
+        self.servers[replica] = Some(self.setup(replica).spawn());
+    }
+
+    #[track_caller]
+    pub fn server(&self, replica: usize) -> &Server {
+        self.servers[replica].as_ref().expect("it was started")
+    }
+
+    /// From now on the caller looks after it.
+    #[track_caller]
+    pub fn take(&mut self, replica: usize) -> Server {
+        self.servers[replica].take().expect("it was started")
+    }
+
+    /// kill -9.
+    #[track_caller]
+    pub fn kill(&mut self, replica: usize) {
+        self.take(replica).kill();
+    }
+
+    #[track_caller]
+    pub fn terminate(&mut self, replica: usize) {
+        let server = self.take(replica);
+        let log = self.path(&format!("log-{replica}"));
+        let (status, _) = server.terminate();
+        assert!(status.success(), "{status}: {}", log.display());
+    }
+
+    pub fn terminate_all(&mut self) {
+        for replica in self.running() {
+            self.terminate(replica);
+        }
+    }
+
+    /// It stands still: it neither answers nor hangs up.
+    #[track_caller]
+    pub fn freeze(&self, replica: usize) {
+        self.server(replica).signal(Signal::STOP);
+    }
+
+    #[track_caller]
+    pub fn thaw(&self, replica: usize) {
+        self.server(replica).signal(Signal::CONT);
+    }
+
+    /// All that it had on its disk is lost.
+    pub fn wipe(&self, replica: usize) {
+        fs::remove_dir_all(self.data(replica)).expect("removing the data folder");
+    }
+
+    pub fn running(&self) -> Vec<usize> {
+        let replicas = 0..self.size();
+        replicas.filter(|of| self.servers[*of].is_some()).collect()
+    }
+
+    #[track_caller]
+    pub fn none_has_ended(&mut self) {
+        for (replica, server) in self.servers.iter_mut().enumerate() {
+            if let Some(server) = server {
+                assert!(server.is_running(), "{replica} has ended by itself");
+            }
+        }
+    }
+
+    /// Waits for something that is looked for again and again; meanwhile none of the servers may end.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let started = Instant::now();
+        while !is_so(self) {
+            self.none_has_ended();
+            if started.elapsed() > PATIENCE {
+                let seen: Vec<_> = (self.running().iter())
+                    .map(|replica| self.try_members(*replica))
+                    .collect();
+                panic!("it never came that {what}; members as each sees them: {seen:#?}");
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until all running replicas are ready and see a group of the full size in which all is well.
+    #[track_caller]
+    pub fn until_whole(&mut self) {
+        self.until("the group is whole", |group| {
+            let running = group.running();
+            (running.iter())
+                .all(|replica| group.is_ready(*replica) && group.sees_all_well(*replica))
+        });
+    }
+
+    pub fn is_ready(&self, replica: usize) -> bool {
+        (self.server(replica).get("/readyz")).is_some_and(|(code, _)| code == 200)
+    }
+
+    fn sees_all_well(&self, replica: usize) -> bool {
+        let Some(seen) = self.try_members(replica) else {
+            return false;
+        };
+        let count = |role| seen.members.iter().filter(|of| of.role == role).count();
+        (count("leader"), count("voter")) == (1, self.size() - 1)
+            && seen.members.len() == self.size()
+            && seen.members.iter().all(|of| of.health == "ok")
+    }
+
+    /// The members as this replica sees them, if it answers.
+    pub fn try_members(&self, replica: usize) -> Option<MembersResponse> {
+        let client = AdminClient::new(&self.socket(replica));
+        let asked = async { tokio::time::timeout(ANSWER, client.members()).await };
+        runtime().block_on(asked).ok()?.ok()
+    }
+
+    #[track_caller]
+    pub fn members(&self, replica: usize) -> MembersResponse {
+        self.try_members(replica).expect("an answer of the socket")
+    }
+
+    /// Node ids in the order of the list of members, as this replica sees them.
+    #[track_caller]
+    pub fn node_ids(&self, replica: usize) -> Vec<String> {
+        let seen = self.members(replica).members;
+        let of = |address| seen.iter().find(|member| member.address == address);
+        (0..self.size())
+            .map(|place| {
+                of(self.peer_address(place))
+                    .expect("a member")
+                    .node_id
+                    .clone()
+            })
+            .collect()
+    }
+
+    /// Who leads, as one of the running replicas says that itself does.
+    #[track_caller]
+    pub fn leader(&mut self) -> usize {
+        let mut found = None;
+        self.until("somebody leads", |group| {
+            let says_so = |replica: &usize| {
+                let seen = group.try_members(*replica);
+                let mut members = seen.iter().flat_map(|seen| &seen.members);
+                members.any(|of| of.is_asked && of.role == "leader")
+            };
+            found = group.running().into_iter().find(says_so);
+            found.is_some()
+        });
+        found.expect("just seen")
+    }
+
+    /// A replica that does not lead.
+    #[track_caller]
+    pub fn follower(&mut self) -> usize {
+        let leader = self.leader();
+        (leader + 1) % self.size()
+    }
+
+    /// `jointoken` with a command for the socket of this replica.
+    pub fn ask(&self, replica: usize, command: &[&str]) -> Ran {
+        let socket = self.socket(replica);
+        run(&[command, &["--admin-socket", text(&socket)]].concat())
+    }
+
+    /// A key to mint tokens with, from this replica.
+    #[track_caller]
+    pub fn minter(&self, replica: usize) -> Minter {
+        let export = ["key", "export", "--pattern", "edge-*", "--max-ttl", "1h"];
+        let ran = self.ask(replica, &[&export[..], &["--output", "json"]].concat());
+        let said: serde_json::Value = serde_json::from_str(&ran.ok().stdout).expect("JSON");
+        let key = said["key"].as_str().expect("a key");
+        Minter(OfflineKeyFile::parse(key).expect("a key"))
+    }
+}
+
+/// Makes tokens that carry the URLs of all doors.
+pub struct Minter(OfflineKeyFile);
+
+impl Minter {
+    pub fn token(&self) -> String {
+        let id = TokenId::random().expect("random numbers");
+        let minted = (self.0).mint(id, "edge-1", SystemClock.now_ms(), 3_600_000);
+        minted.expect("a token").expose().to_owned()
+    }
+}
+
+/// For a call of a library in a test that waits with its thread.
+pub fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
+}

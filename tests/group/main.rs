@@ -1,0 +1,35 @@
+//! Groups of replicas as users run them: three or five processes of `jointoken serve`, each with its own folder and
+//! ports, over real TLS and on real disks. They are killed, frozen, wiped, removed and attacked.
+//!
+//! What happens to messages in between is simulated in `tests/store`; here is what only processes can get wrong.
+
+mod group;
+mod in_process;
+mod load;
+
+mod attacks;
+mod forming;
+mod full_disk;
+mod pauses;
+mod quorum;
+mod refusals;
+mod rejoining;
+mod removal;
+mod torture;
+mod wiped;
+
+// The program as a process, as the tests of the whole run it.
+#[allow(dead_code, reason = "shared with tests/operator")]
+#[path = "../operator/port.rs"]
+mod port;
+#[allow(dead_code, reason = "shared with tests/operator")]
+#[path = "../operator/program.rs"]
+mod program;
+#[allow(dead_code, reason = "shared with tests/operator")]
+#[path = "../operator/raw_joiner.rs"]
+mod raw_joiner;
+#[allow(dead_code, reason = "shared with tests/operator")]
+#[path = "../operator/server.rs"]
+mod server;
+#[path = "../operator/small_disk.rs"]
+mod small_disk;
