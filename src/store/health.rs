@@ -79,7 +79,7 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
 }
 
 /// What went wrong in the end, without openraft's words for where.
-fn root_cause(error: &dyn Error) -> String {
+pub(super) fn root_cause(error: &dyn Error) -> String {
     match error.source() {
         Some(source) => root_cause(source),
         None => error.to_string(),

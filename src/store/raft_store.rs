@@ -341,7 +341,7 @@ async fn start<Rt: AsyncRuntime>(
         machine,
     )
     .await
-    .map_err(|error| OpenError::Start(error.to_string()))?;
+    .map_err(|error| OpenError::Start(health::root_cause(&error)))?;
     let health = watch::Sender::new(Health::default());
     let stopping = Arc::new(AtomicBool::new(false));
     let follow = health::follow::<Rt>(raft.metrics(), health.clone(), stopping.clone());

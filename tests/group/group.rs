@@ -1,7 +1,7 @@
 //! Replicas of one group, each a process of its own; the keys are shared.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jointoken::admin::{AdminClient, MembersResponse};
@@ -134,6 +134,7 @@ impl Group {
             environment: Vec::new(),
             metrics_port: self.ports[replica].metrics,
             log: self.path(&format!("log-{replica}")),
+            program: None,
         }
     }
 
@@ -150,7 +151,14 @@ impl Group {
 
     /// Starts it and does not wait.
     pub fn start(&mut self, replica: usize) {
-        self.servers[replica] = Some(self.setup(replica).spawn());
+        self.start_as(replica, None);
+    }
+
+    /// As another build of the program, or as the one that is tested.
+    pub fn start_as(&mut self, replica: usize, program: Option<&Path>) {
+        let mut setup = self.setup(replica);
+        setup.program = program.map(Path::to_path_buf);
+        self.servers[replica] = Some(setup.spawn());
     }
 
     #[track_caller]

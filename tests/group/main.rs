@@ -16,6 +16,7 @@ mod refusals;
 mod rejoining;
 mod removal;
 mod torture;
+mod upgrade;
 mod wiped;
 
 // The program as a process, as the tests of the whole run it.

@@ -81,6 +81,7 @@ impl Place {
             environment: vec![("KUBECONFIG".to_owned(), kubeconfig)],
             metrics_port: self.metrics_port,
             log: self.path("log"),
+            program: None,
         }
     }
 

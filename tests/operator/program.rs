@@ -9,7 +9,12 @@ use tempfile::TempDir;
 
 /// The program, without whatever the caller's environment says to it.
 pub fn jointoken() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jointoken"));
+    jointoken_at(Path::new(env!("CARGO_BIN_EXE_jointoken")))
+}
+
+/// Another build of the program.
+pub fn jointoken_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("JOINTOKEN_") {
             command.env_remove(name);

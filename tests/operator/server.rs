@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::program::{Ran, jointoken};
+use crate::program::{Ran, jointoken, jointoken_at};
 
 /// Far more than a start or a stop takes, for a machine that is doing other things as well.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +24,8 @@ pub struct Setup {
     pub metrics_port: u16,
     /// Where it logs.
     pub log: PathBuf,
+    /// Another release of the program; `None`: the one that is tested.
+    pub program: Option<PathBuf>,
 }
 
 /// A running server. Dropping it kills it; if the test has failed, its log is shown.
@@ -82,7 +84,10 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = jointoken();
+        let mut command = match &self.program {
+            None => jointoken(),
+            Some(program) => jointoken_at(program),
+        };
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         command.args(&self.arguments).envs(environment);
         command

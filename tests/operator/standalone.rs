@@ -62,6 +62,7 @@ impl Standalone {
             environment: Vec::new(),
             metrics_port: self.metrics_port,
             log: self.path("log"),
+            program: None,
         }
     }
 
