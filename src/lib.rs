@@ -7,6 +7,8 @@
 // out, the place says so.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod faults;
+
 pub mod token;
 
 pub mod lifecycle;

@@ -8,6 +8,8 @@ mod entries;
 mod frame;
 mod recovery;
 mod segments;
+#[cfg(debug_assertions)]
+mod survivor;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -25,11 +27,15 @@ use openraft::{AsyncRuntime, LogState, OptionalSend, RaftLogReader};
 use self::entries::Entries;
 use self::writer::Request;
 
+use crate::faults::{self, Fault};
+
 use super::codec::Record;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 
 pub(crate) use self::recovery::{Found, Recovered, has_begun, read};
 pub(crate) use self::segments::Place;
+#[cfg(debug_assertions)]
+pub use self::survivor::Survivor;
 
 /// How many writes may wait for the disk before whoever writes has to wait too.
 const QUEUE: usize = 4_096;
@@ -183,6 +189,9 @@ impl<Rt: AsyncRuntime> RaftLogStorage<TypeConfig<Rt>> for LogStore<Rt> {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         self.shared.lock().entries.truncate(last);
+        if faults::is_on(Fault::TruncationNotWritten) {
+            return Ok(());
+        }
         self.write(Record::Truncate(last)).await
     }
 
