@@ -10,6 +10,8 @@
 #[cfg(all(feature = "next-rules", not(debug_assertions)))]
 compile_error!("next-rules is for tests: no release has rules that do not exist");
 
+pub mod faults;
+
 pub mod token;
 
 pub mod lifecycle;

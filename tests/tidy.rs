@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may import.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("faults", &[]),
     ("token", &[]),
-    ("lifecycle", &["token"]),
-    ("store", &["token", "lifecycle", "clock"]),
+    ("lifecycle", &["token", "faults"]),
+    ("store", &["token", "lifecycle", "clock", "faults"]),
     ("pki", &[]),
     ("peers", &["store", "pki", "clock"]),
     ("founding", &["token", "lifecycle", "store", "pki", "clock"]),

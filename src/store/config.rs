@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::faults::{self, Fault};
 use crate::lifecycle::Settings;
 use crate::token::StoreId;
 
@@ -80,7 +81,7 @@ impl StoreConfig {
             election_timeout_min: 800,
             election_timeout_max: 1_600,
             // A restarted leader that lost its unsynced tail would reuse log ids of its old term.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(faults::is_on(Fault::LeaderRestore)),
             enable_pre_vote: Some(true),
             quorum_loss_probe_interval: Some(4_000),
             // By size, which openraft does not know: see the duties.

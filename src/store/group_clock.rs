@@ -3,6 +3,8 @@
 //! The machine's own clock counts only within [`STRAY_MS`] of the lower median of the clocks that were heard of, its
 //! own among them: so, from three replicas on, one machine's wrong clock expires nothing and issues nothing for years.
 
+use crate::faults::{self, Fault};
+
 use super::leader_clock::{Readings, Stamp};
 
 /// How far from the group's median a leader's own clock is followed.
@@ -37,9 +39,13 @@ impl GroupClock {
         if clocks.len() >= 3 {
             self.last = Some((median, now.boot_ms));
         }
+        let stray_ms = match faults::is_on(Fault::ClockNotHeldBack) {
+            true => u64::MAX,
+            false => STRAY_MS,
+        };
         let at_ms = (now.wall_ms).clamp(
-            median.saturating_sub(STRAY_MS),
-            median.saturating_add(STRAY_MS),
+            median.saturating_sub(stray_ms),
+            median.saturating_add(stray_ms),
         );
         Some(Stamp {
             at_ms,

@@ -39,9 +39,13 @@ pub use audit::{AuditMark, AuditSink, AuditTrail, audit_trail};
 pub use backup::{Backup, BackupError, NotFounded};
 pub use config::{GroupConfig, StoreConfig};
 pub use identity::Identity;
+#[cfg(debug_assertions)]
+pub use log::DurableLog;
 pub use members::{MemberView, Members, RemoveError, Role};
 pub use open_error::OpenError;
 pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
+#[cfg(debug_assertions)]
+pub use peers::{EntryName, Overheard, Promise, Ruler, overhear};
 pub use raft_store::RaftStore;
 pub use record_query::{RecordPage, RecordQuery};
 pub use seed::{Seed, seed};

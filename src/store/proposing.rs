@@ -8,6 +8,7 @@ use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError
 use openraft::{AsyncRuntime, ReadPolicy};
 
 use crate::clock::Clock;
+use crate::faults::{self, Fault};
 use crate::lifecycle::{Command, Operation};
 
 use super::group_clock::GroupClock;
@@ -157,6 +158,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
                 Err(StoreError::NoLeader)
             }
+            Err(_) if faults::is_on(Fault::UnknownSaidToBeUndone) => Err(StoreError::NoLeader),
             // Appended here, or about to be: another leader may yet commit it.
             Ok(Err(RaftError::APIError(_))) | Err(_) => Err(StoreError::Unknown),
         }
@@ -177,9 +179,14 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let asked = group.caller().ask::<Rt>(&address, leader, ask, patience);
         match asked.await {
             Ok((_, reply)) => Ok(reply),
-            Err(AskError::Call(CallError::NoAnswer(_)) | AskError::Refused(Refusal::Unknown)) => {
-                Err(StoreError::Unknown)
+            Err(AskError::Call(_)) if faults::is_on(Fault::UnknownSaidToBeUndone) => {
+                Err(StoreError::NoLeader)
             }
+            // A leader that stops may have sent the entry to others before: they may yet commit it.
+            Err(
+                AskError::Call(CallError::NoAnswer(_))
+                | AskError::Refused(Refusal::Unknown | Refusal::Stopped),
+            ) => Err(StoreError::Unknown),
             Err(AskError::Refused(Refusal::Clock)) => Err(StoreError::Clock),
             Err(AskError::Call(CallError::NotSent(_)) | AskError::Refused(_)) => {
                 Err(StoreError::NoLeader)
@@ -209,6 +216,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     pub(crate) async fn barrier(&self) -> Result<(), StoreError> {
         self.check_serving()?;
+        if faults::is_on(Fault::FollowerReadsAlone) {
+            return Ok(());
+        }
         let log_id = match self.read_log_id().await {
             Err(StoreError::NoLeader) => match self.ask_leader(Ask::ReadIndex).await {
                 Ok(Reply::ReadAfter(log_id)) => log_id,

@@ -17,6 +17,7 @@ use rand::Rng as _;
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
+use crate::faults::{self, Fault};
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings, State, StateHash};
 use crate::token::TokenId;
@@ -209,6 +210,19 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     pub fn state_image(&self) -> Vec<u8> {
         let state: State = self.0.live.read().clone();
         state.encode()
+    }
+
+    /// Shows up to which index was applied here, and what that came to. For whoever judges a simulation.
+    #[cfg(debug_assertions)]
+    pub fn look_at_state<T>(&self, look: impl FnOnce(u64, &State) -> T) -> T {
+        let index = self.0.shared.applied().last.map_or(0, |last| last.index);
+        look(index, &self.0.live.read())
+    }
+
+    /// A change of the members has begun and has not come to its end. For whoever judges a simulation.
+    #[cfg(debug_assertions)]
+    pub fn is_changing_members(&self) -> bool {
+        self.0.membership().get_joint_config().len() > 1
     }
 
     /// What this replica knows of its group.
@@ -426,7 +440,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     /// This replica's node id was a member's once and is none any more, as far as it is known here.
     pub(crate) fn was_removed(&self, node: NodeId) -> bool {
-        self.shared.applied().removed.contains(&node)
+        !faults::is_on(Fault::RemovedNotTold) && self.shared.applied().removed.contains(&node)
     }
 
     /// Where the members' table says that this one is reached.

@@ -260,6 +260,65 @@ impl SimDisk {
     }
 }
 
+impl SimDisk {
+    /// What would be there at least if the power were lost now.
+    pub fn durable(&self) -> Durable {
+        Durable(self.clone())
+    }
+}
+
+/// The disk without anything that a loss of power may take; to be read only.
+pub struct Durable(SimDisk);
+
+impl Disk for Durable {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let state = self.0.lock_state();
+        let file = state
+            .synced_names
+            .get(path)
+            .ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.files[file].durable.clone())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.0.lock_state();
+        let inside = state
+            .synced_names
+            .keys()
+            .filter(|path| path.parent() == Some(dir));
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        Ok(inside.map(name).collect())
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn open(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Result<DiskLock, Option<u32>>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
 /// The disk as one process sees it: after [`SimDisk::kill`] and the like it changes nothing any more.
 pub struct Session {
     disk: SimDisk,

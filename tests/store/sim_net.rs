@@ -34,6 +34,7 @@ struct State {
     /// Of a thousand messages so many are lost, and so many come twice.
     lost: u32,
     doubled: u32,
+    doubled_ever: bool,
     /// Messages keep their order, as on a connection; else each is late by itself.
     in_order: bool,
     last_arrival: BTreeMap<(PeerAddress, PeerAddress), Duration>,
@@ -57,10 +58,16 @@ impl SimNet {
             longest_delay: Duration::from_micros([300, 2_000, 20_000][rng.random_range(0..3)]),
             lost: [0, 0, 10][rng.random_range(0..3)],
             doubled: [0, 20][rng.random_range(0..2)],
+            doubled_ever: false,
             in_order: rng.random_bool(0.5),
             last_arrival: BTreeMap::new(),
             wire: None,
             rng,
+        };
+        let doubled_ever = state.doubled > 0;
+        let state = State {
+            doubled_ever,
+            ..state
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -91,6 +98,19 @@ impl SimNet {
 
     pub fn cut(&self, from: &PeerAddress, to: &PeerAddress) {
         self.state().cut.insert((from.clone(), to.clone()));
+    }
+
+    /// Nothing goes from or to this address any more.
+    pub fn isolate(&self, address: &PeerAddress, others: &[PeerAddress]) {
+        for other in others.iter().filter(|other| *other != address) {
+            self.cut(address, other);
+            self.cut(other, address);
+        }
+    }
+
+    /// A request may have arrived twice.
+    pub fn doubled_ever(&self) -> bool {
+        self.state().doubled_ever
     }
 
     pub fn heal(&self) {
@@ -175,17 +195,21 @@ impl Transport for Port {
             };
             let delivery = async move {
                 Sim::sleep(delay).await;
-                let service = {
+                let there = {
                     let state = port.net.state();
-                    let there = state.there.get(&to).map(|(_, service)| service.clone());
+                    let there = state.there.get(&to).cloned();
                     there.filter(|_| port.is_alive(&state))
                 };
-                let Some(service) = service else {
+                let Some((process, service)) = there else {
                     return;
                 };
                 let answer = service.answer(&port.address, request.clone()).await;
                 let delay = {
                     let mut state = port.net.state();
+                    if state.there.get(&to).is_none_or(|(now, _)| *now != process) {
+                        // Who would answer is dead, and the connection with it.
+                        return;
+                    }
                     if let Some(wire) = &mut state.wire {
                         wire.answered(&to, &request, &answer);
                     }

@@ -1,6 +1,7 @@
 //! The rows `Abort` and `Revoke`: the end of a live token, tombstones, and bars.
 
 use super::Apply;
+use crate::faults::{self, Fault};
 use crate::lifecycle::command::{Abort, Revoke};
 use crate::lifecycle::outcome::{AbortOutcome, Cause, RevokeOutcome};
 use crate::lifecycle::record::{Bar, Phase, Reason};
@@ -17,6 +18,9 @@ impl Apply<'_> {
         match self.phase(at) {
             Phase::Issued | Phase::InFlight => self.abort_live(at, command.reason),
             Phase::Expired | Phase::Aborted => {}
+            Phase::Consumed if faults::is_on(Fault::AbortOverwritesConsumed) => {
+                self.abort_live(at, command.reason);
+            }
             Phase::Consumed => return AbortOutcome::AlreadyConsumed(self.view(at)),
         }
         AbortOutcome::Done(self.view(at))

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::Apply;
+use crate::faults::{self, Fault};
 use crate::lifecycle::command::{Begin, Bindings};
 use crate::lifecycle::outcome::{BeginOutcome, Binding, Cause, Refusal};
 use crate::lifecycle::record::{Phase, Reason};
@@ -31,7 +32,12 @@ impl Apply<'_> {
                 at
             }
         };
-        self.normalise(at);
+        let is_claimed = self.phase(at) == Phase::InFlight;
+        let is_left = faults::is_on(Fault::ApplyNotNormalising)
+            || is_claimed && faults::is_on(Fault::BeginIgnoresDeadline);
+        if !is_left {
+            self.normalise(at);
+        }
         match self.phase(at) {
             Phase::Issued => self.claim(at, command),
             Phase::InFlight => self.claim_again(at, command),
@@ -114,7 +120,7 @@ impl Apply<'_> {
         let Some(admitted) = self.state.records.side(at).and_then(Side::admitted) else {
             return BeginOutcome::AlreadyConsumed;
         };
-        if admitted.joiner == command.joiner {
+        if admitted.joiner == command.joiner || faults::is_on(Fault::RedeliverToAnybody) {
             return match &admitted.leaf {
                 _ if admitted.barred.is_some() => BeginOutcome::Revoked,
                 Some(leaf) => BeginOutcome::Redeliver {

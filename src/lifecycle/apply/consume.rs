@@ -1,6 +1,7 @@
 //! The rows `Consume` and `Acknowledge`: the admission, and the end of its redelivery.
 
 use super::Apply;
+use crate::faults::{self, Fault};
 use crate::lifecycle::command::{Acknowledge, Consume};
 use crate::lifecycle::outcome::{AcknowledgeOutcome, Cause, ConsumeOutcome};
 use crate::lifecycle::record::{Phase, Reason};
@@ -11,7 +12,9 @@ impl Apply<'_> {
         let Some(at) = self.state.records.find(&command.token_id) else {
             return ConsumeOutcome::NotFound;
         };
-        self.normalise(at);
+        if !faults::is_on(Fault::ApplyNotNormalising) {
+            self.normalise(at);
+        }
         match self.phase(at) {
             Phase::Issued => ConsumeOutcome::StaleClaim,
             Phase::InFlight => self.admit(at, command),
@@ -25,7 +28,9 @@ impl Apply<'_> {
         let (slot, side) = self.state.records.parts(at);
         let address = match side.and_then(Side::claimed) {
             Some(claimed)
-                if claimed.joiner == command.joiner && slot.attempts == command.attempt =>
+                if claimed.joiner == command.joiner
+                    && (slot.attempts == command.attempt
+                        || faults::is_on(Fault::ConsumeWithoutAttempt)) =>
             {
                 claimed.address
             }

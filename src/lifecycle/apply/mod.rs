@@ -13,6 +13,8 @@ mod restore;
 mod revert;
 mod sweep;
 
+use crate::faults::{self, Fault};
+
 use super::command::{Command, Operation};
 use super::outcome::{Applied, Cause, Outcome, Transition};
 use super::record::{Issuance, Phase, Reason, Record};
@@ -39,6 +41,9 @@ struct Apply<'a> {
 
 impl<'a> Apply<'a> {
     fn new(state: &'a mut State, index: u64, at_ms: u64) -> Self {
+        if faults::is_on(Fault::TimeRunsBackwards) {
+            state.now_ms = at_ms;
+        }
         state.now_ms = state.now_ms.max(at_ms);
         Self {
             index,

@@ -1,5 +1,6 @@
 //! The whole image: what there is once, then the issuances, then the records, then the hash.
 
+use crate::faults::{self, Fault};
 use crate::lifecycle::command::{AdoptKey, Founded, Settings};
 use crate::lifecycle::hash::StateHash;
 use crate::lifecycle::restored::Restored;
@@ -80,6 +81,9 @@ impl State {
         let hash = StateHash(from.array()?);
         if from.left() > 0 {
             return Err(ImageError::Trailing);
+        }
+        if faults::is_on(Fault::SnapshotWithoutDueTimes) {
+            return Ok(state);
         }
         state.rebuild_schedules();
         if state.hash() != hash {

@@ -10,6 +10,8 @@ use std::any::Any;
 use std::io;
 use std::path::Path;
 
+use crate::faults::{self, Fault};
+
 pub use real::RealDisk;
 
 /// A file system, as far as the store needs one. All calls block.
@@ -70,7 +72,9 @@ pub(crate) fn write_whole(disk: &dyn Disk, path: &Path, parts: &[&[u8]]) -> io::
     for part in parts {
         file.append(part)?;
     }
-    file.sync()?;
+    if !faults::is_on(Fault::NameBeforeContents) {
+        file.sync()?;
+    }
     drop(file);
     disk.rename(temporary, path)?;
     disk.sync_dir(dir)

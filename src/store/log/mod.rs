@@ -4,6 +4,8 @@
 //! whatever has gathered while the last sync ran and makes it durable with one write and one sync:
 //! many proposals share a sync, a lone one never waits for company.
 
+#[cfg(debug_assertions)]
+mod durable;
 mod entries;
 mod frame;
 mod recovery;
@@ -25,9 +27,13 @@ use openraft::{AsyncRuntime, LogState, OptionalSend, RaftLogReader};
 use self::entries::Entries;
 use self::writer::Request;
 
+use crate::faults::{self, Fault};
+
 use super::codec::Record;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 
+#[cfg(debug_assertions)]
+pub use self::durable::DurableLog;
 pub(crate) use self::recovery::{Found, Recovered, has_begun, read};
 pub(crate) use self::segments::{Place, begin_after};
 
@@ -183,6 +189,9 @@ impl<Rt: AsyncRuntime> RaftLogStorage<TypeConfig<Rt>> for LogStore<Rt> {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         self.shared.lock().entries.truncate(last);
+        if faults::is_on(Fault::TruncationNotWritten) {
+            return Ok(());
+        }
         self.write(Record::Truncate(last)).await
     }
 

@@ -161,16 +161,16 @@ impl Found {
 
 /// What the records read so far come to.
 #[derive(Default)]
-struct Replay {
-    base: Base,
-    entries: Entries,
+pub(super) struct Replay {
+    pub base: Base,
+    pub entries: Entries,
     next_segment: Option<u64>,
     next_frame: u64,
 }
 
 impl Replay {
     /// Reads one segment. Returns its header and how many of its bytes count.
-    fn segment(
+    pub(super) fn segment(
         &mut self,
         place: &Place,
         number: u64,
@@ -213,19 +213,22 @@ impl Replay {
         }
         let is_first = self.next_segment.is_none();
         self.next_segment = Some(number + 1);
-        let len = self.frames(path, bytes, header.seed(), is_first, is_last)?;
+        let seed = header.seed();
+        let len = self.frames(path, bytes, HEADER, seed, is_first, is_last)?;
         Ok((header, len))
     }
 
-    fn frames(
+    /// Reads the frames from this place on. Returns up to where they count.
+    pub(super) fn frames(
         &mut self,
         path: &Path,
         bytes: &[u8],
+        from: usize,
         seed: u32,
         is_first: bool,
         is_last: bool,
     ) -> Result<usize, OpenError> {
-        let mut at = HEADER;
+        let mut at = from;
         loop {
             let damaged = |what: String| OpenError::damaged(path, at as u64, what);
             match frame::read(seed, bytes, at) {

@@ -540,6 +540,20 @@ pub(crate) enum Unreadable {
     Malformed(#[from] Malformed),
 }
 
+/// It asks for entries, a vote or a snapshot to be taken; what else replicas say is not read.
+#[cfg(debug_assertions)]
+pub(super) fn is_of_raft(r: &mut Reader<'_>) -> bool {
+    let mut kind = || {
+        r.array_len()?;
+        r.number()?;
+        r.bytes()?;
+        r.number()?;
+        r.number()?;
+        r.number()
+    };
+    kind().is_ok_and(|kind| matches!(kind, APPEND | VOTE | SNAPSHOT))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -3,6 +3,8 @@
 mod forwards;
 mod link;
 mod message;
+#[cfg(debug_assertions)]
+mod promise;
 mod roster;
 mod service;
 mod transport;
@@ -10,6 +12,8 @@ mod transport;
 pub(crate) use forwards::Forwards;
 pub(crate) use link::{AskError, Caller, Links};
 pub(crate) use message::{ANYBODY, Ask, Pulse, Refusal, Reply};
+#[cfg(debug_assertions)]
+pub use promise::{EntryName, Overheard, Promise, Ruler, overhear};
 pub(crate) use roster::{Heard, LATELY_MS, Roster};
 pub(crate) use service::Service;
 pub use transport::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};

@@ -1,0 +1,79 @@
+//! Looks at all replicas while they run: whether any stopped without a reason, and whether those that have applied as
+//! much have come to the same, to the byte.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::AsyncRuntime as _;
+
+use crate::sim_runtime::Sim;
+
+use super::machine::Excuse;
+use super::world::{World, health};
+
+const LOOK: Duration = Duration::from_millis(100);
+
+impl World {
+    /// Looks again and again.
+    pub async fn judge(self: Arc<Self>) {
+        loop {
+            self.look_for_the_dead();
+            self.compare_states();
+            Sim::sleep(LOOK).await;
+        }
+    }
+
+    /// A process that ends by itself needs an excuse; it is gone then.
+    fn look_for_the_dead(&self) {
+        let ended: Vec<_> = {
+            let machines = self.machines();
+            let each = machines.iter().enumerate();
+            each.filter_map(|(n, it)| {
+                let store = it.store.as_ref()?;
+                let why = health(store).fatal?;
+                Some((n, why, it.excuse))
+            })
+            .collect()
+        };
+        for (n, why, excuse) in ended {
+            match excuse {
+                None => self
+                    .verdict
+                    .wrong(format!("machine {n} stopped by itself: {why}")),
+                // Whoever removed it looks at it.
+                Some(Excuse::Removed) => {}
+                Some(Excuse::Disk | Excuse::Power) => self.stop_dead(n),
+            }
+        }
+    }
+
+    /// At one index there is one state, whoever came there, and when.
+    pub fn compare_states(&self) {
+        let machines = self.machines();
+        let mut states = self.states.lock().unwrap();
+        for machine in machines.iter() {
+            let Some(store) = &machine.store else {
+                continue;
+            };
+            store.look_at_state(|index, state| {
+                let is_known = machine.looked_at.replace((machine.processes, index));
+                if is_known == (machine.processes, index) {
+                    return;
+                }
+                let sum = crc32c::crc32c(&state.encode());
+                if *states.entry(index).or_insert(sum) != sum {
+                    let what = format!("at index {index} {} has another state", machine.address);
+                    self.verdict.wrong(what);
+                }
+                let looked = self.compared.fetch_add(1, Ordering::Relaxed);
+                // It is much work.
+                if looked.is_multiple_of(8)
+                    && let Err(broken) = state.check_invariants()
+                {
+                    self.verdict.wrong(format!("{}: {broken}", machine.address));
+                }
+            });
+        }
+    }
+}
