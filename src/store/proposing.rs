@@ -117,7 +117,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             if health.fatal.is_some() || self.is_stopping() {
                 return Err(StoreError::Stopped);
             }
-            if !health.is_leader || self.is_suspended() {
+            // Not by `is_suspended`, which would look at what is being looked at: whoever is about to write lets nobody read
+            // who comes later, and so the two would wait for each other for ever.
+            if !health.is_leader || health.suspended {
                 return Err(StoreError::NoLeader);
             }
         }
