@@ -122,6 +122,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     }
 
     /// This replica has not stopped, and the group knows which state is right.
+    ///
+    /// Whoever looks at the health may call nothing that looks at it, too: a writer that waits lets no further reader in.
     fn check_serving(&self) -> Result<(), StoreError> {
         let health = self.health();
         let health = health.borrow();

@@ -10,7 +10,7 @@ use crate::group::{Group, runtime};
 use crate::in_process;
 use crate::load::Load;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 const PAIRS: usize = 4;
 
 fn nap(milliseconds: std::ops::Range<u64>) {
