@@ -179,6 +179,43 @@ fn no_shipped_command_can_select_the_store_in_memory() {
     assert_none(&broken);
 }
 
+/// What is done wrong on purpose is done so in tests alone: a release has no switch for it, and nothing in the program
+/// turns one. (That a release's `is_on` is the constant `false` is asserted where it is defined, by the compiler.)
+#[test]
+fn no_release_has_a_switch_for_faults() {
+    let faults = fs::read_to_string(root().join("src/faults/mod.rs")).unwrap();
+    let is_guarded = |item: &str| {
+        let (before, _) = faults.split_once(item).unwrap();
+        before.trim_end().ends_with("#[cfg(debug_assertions)]")
+    };
+    for item in ["mod switch {", "pub use switch::"] {
+        assert!(is_guarded(item), "src/faults: {item} is in a release");
+    }
+    let broken: Vec<String> = sources()
+        .filter(|source| source.room != "faults" && source.names("switch_on"))
+        .map(|source| format!("{}: turns on a fault", source.path.display()))
+        .collect();
+    assert_none(&broken);
+}
+
+/// Nor has it what judges a simulation.
+#[test]
+fn no_release_has_the_judges_view_of_the_store() {
+    for (file, item) in [
+        ("src/store/log/mod.rs", "mod survivor;"),
+        ("src/store/log/mod.rs", "pub use self::survivor::"),
+        ("src/store/peers/mod.rs", "mod promise;"),
+        ("src/store/peers/mod.rs", "pub use promise::"),
+        ("src/store/raft_store.rs", "pub fn look_at_state"),
+        ("src/store/raft_store.rs", "pub fn is_changing_members"),
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let (before, _) = text.split_once(item).unwrap();
+        let is_guarded = before.trim_end().ends_with("#[cfg(debug_assertions)]");
+        assert!(is_guarded, "{file}: {item} is in a release");
+    }
+}
+
 #[test]
 fn a_room_in_the_list_is_a_folder_with_a_door_that_says_what_it_is_for() {
     for (room, _) in ROOMS {

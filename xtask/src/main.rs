@@ -6,6 +6,7 @@ mod demo;
 mod generate;
 mod process;
 mod progress;
+mod sim;
 mod summary;
 mod test;
 mod workspace;
@@ -69,6 +70,19 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Simulates groups of replicas to which everything happens that can, each from a seed
+    ///
+    /// `cargo xtask test` does so with 500 seeds; this with as many as you like, in an optimised build. When one fails it is
+    /// printed, with what was wrong and the command that shows it again.
+    #[command(after_help = "Example:\n  cargo xtask sim --seeds 10000 --first-seed 500")]
+    Sim {
+        /// How many groups
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The seed of the first one
+        #[arg(long, default_value_t = 0)]
+        first_seed: u64,
+    },
     /// A test cluster by hand
     Cluster {
         #[command(subcommand)]
@@ -122,6 +136,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test { args } => return test::run(&args, &progress, &interrupt),
         Task::Generate { check } => generate::run(check, &progress, &interrupt)?,
         Task::Bench { args } => return bench::run(&args, &progress, &interrupt),
+        Task::Sim { seeds, first_seed } => return sim::run(seeds, first_seed, &interrupt),
         Task::Cluster {
             command: ClusterTask::Up,
         } => cluster_up(&progress, &interrupt)?,

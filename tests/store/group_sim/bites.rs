@@ -8,7 +8,7 @@ use jointoken::faults::{self, Fault};
 use super::live_or_panic;
 
 /// Each fault, and within how many seeds it is found.
-const FAULTS: [(Fault, u64); 18] = [
+const FAULTS: [(Fault, u64); 19] = [
     (Fault::AcknowledgeBeforeSync, 1),
     (Fault::VoteNotSynced, 1),
     (Fault::NameBeforeContents, 10),
@@ -21,9 +21,10 @@ const FAULTS: [(Fault, u64); 18] = [
     (Fault::RedeliverToAnybody, 10),
     (Fault::FollowerReadsAlone, 20),
     (Fault::SnapshotWithoutDueTimes, 60),
-    (Fault::ClockNotHeldBack, 60),
-    (Fault::UnknownSaidToBeUndone, 60),
+    (Fault::ClockNotHeldBack, 100),
+    (Fault::UnknownSaidToBeUndone, 120),
     (Fault::TimeRunsBackwards, 60),
+    (Fault::TruncationNotWritten, 60),
     (Fault::RemovedNotTold, 60),
     (Fault::EmptyReplicaFounds, 60),
     (Fault::NodeIdUsedAgain, 60),

@@ -38,6 +38,15 @@ pub fn expires_ms(n: u64) -> u64 {
     }
 }
 
+fn present_era() -> u64 {
+    now().as_millis() as u64 / ERA_MS
+}
+
+/// One that is in use now.
+pub fn present_token(rng: &mut SmallRng) -> u64 {
+    present_era() * AT_A_TIME + rng.random_range(0..AT_A_TIME)
+}
+
 /// A claim that was granted.
 #[derive(Clone, Copy)]
 struct Claim {
@@ -90,7 +99,7 @@ impl Client {
 
     /// Mostly one of the present, now and then an older one.
     fn some_token(&mut self) -> u64 {
-        let era = now().as_millis() as u64 / ERA_MS;
+        let era = present_era();
         let ago = [0, 0, 0, 1, 1, 2, 5][self.rng.random_range(0..7)];
         era.saturating_sub(ago) * AT_A_TIME + self.rng.random_range(0..AT_A_TIME)
     }

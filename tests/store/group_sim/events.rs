@@ -11,6 +11,8 @@ use rand::rngs::SmallRng;
 use crate::sim_runtime::Sim;
 use crate::support::HOUR_MS;
 
+use super::clients;
+use super::history::Call;
 use super::machine::Excuse;
 use super::world::World;
 
@@ -37,7 +39,7 @@ impl World {
         let size = self.size();
         let n = rng.random_range(0..size);
         let addresses = self.addresses();
-        match rng.random_range(0..20) {
+        match rng.random_range(0..21) {
             0 => self.kill(n, false),
             1 | 2 => self.kill(n, true),
             // The power of the whole room.
@@ -72,7 +74,8 @@ impl World {
                 }
             }
             // The leader loses its power and is back before anybody misses it.
-            16..=18 => {
+            16 => self.strand_the_leader(rng).await,
+            17..=19 => {
                 if let Some(leader) = self.leader() {
                     self.kill(leader, true);
                     self.start(leader).await;
@@ -80,6 +83,28 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The leader is cut off and goes on being asked: what it takes then is void when the others have another.
+    async fn strand_the_leader(self: &Arc<Self>, rng: &mut SmallRng) {
+        let Some(process) = self.leader().and_then(|n| self.process(n)) else {
+            return;
+        };
+        let addresses = self.addresses();
+        self.net.isolate(&addresses[process.n], &addresses);
+        for _ in 0..3 {
+            let (world, process) = (self.clone(), process.clone());
+            let token = clients::present_token(rng);
+            let (joiner, holder) = (rng.random_range(0..3), rng.random_range(1..u64::MAX));
+            drop(Sim::spawn(async move {
+                let begin = Call::Begin { joiner, holder };
+                world.ask(&process, token, begin).await;
+            }));
+        }
+        Sim::sleep(Duration::from_millis(rng.random_range(1_000..4_000))).await;
+        self.net.heal();
+        Sim::sleep(Duration::from_millis(rng.random_range(10..500))).await;
+        self.kill(process.n, true);
     }
 
     fn hurt(&self, n: usize, excuse: Excuse, how: impl FnOnce(&crate::sim_disk::SimDisk)) {

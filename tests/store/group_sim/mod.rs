@@ -77,7 +77,9 @@ fn every_group_keeps_its_word_whatever_happens_to_it() {
                         Err(wrong) => {
                             failed.store(true, Ordering::Relaxed);
                             eprintln!("seed {seed} failed: {wrong}");
-                            eprintln!("to see it again: JOINTOKEN_SEED={seed} cargo test --test store group_sim::every");
+                            eprintln!(
+                                "to see it again: JOINTOKEN_SEED={seed} cargo test --test store group_sim::every"
+                            );
                         }
                     }
                 }

@@ -1,0 +1,24 @@
+//! `cargo xtask sim`: many groups of replicas, each in one thread and from one seed.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::process::{self, Interrupt};
+use crate::test::exit_code;
+use crate::workspace;
+
+/// Lives `seeds` groups from `first_seed` on. The test itself says how many it was a minute, and how a seed that failed
+/// is seen again.
+pub fn run(seeds: u64, first_seed: u64, interrupt: &Interrupt) -> Result<ExitCode> {
+    workspace::need_c_compiler()?;
+    let mut test = workspace::cargo();
+    test.args(["test", "--package", "jointoken", "--test", "store"])
+        // fast, and with the judges that no release has
+        .args(["--profile", "sim"])
+        .args(["group_sim::every", "--", "--nocapture"])
+        .env_remove("JOINTOKEN_SEED")
+        .env("JOINTOKEN_SEEDS", seeds.to_string())
+        .env("JOINTOKEN_FIRST_SEED", first_seed.to_string());
+    Ok(exit_code(process::run(test, interrupt)?))
+}
