@@ -51,7 +51,7 @@ pub enum Fault {
 mod switch {
     use std::cell::Cell;
 
-    use super::Fault;
+    use crate::faults::Fault;
 
     thread_local! {
         // Of a thread: a simulation runs in one, and others beside it are not to be disturbed.
