@@ -33,6 +33,7 @@ async fn members(State(offered): State<Arc<Offered>>) -> Json<MembersResponse> {
     Json(MembersResponse {
         term: group.term,
         leader: group.leader.map(show_id),
+        is_changing: group.is_changing,
         members: group.members.iter().map(view).collect(),
     })
 }

@@ -75,6 +75,8 @@ pub struct MembersResponse {
     pub term: u64,
     /// Node id of the leader, if one is known.
     pub leader: Option<String>,
+    /// A change of the voters is under way: until it is done, it takes a majority of the former and one of the new ones.
+    pub is_changing: bool,
     pub members: Vec<MemberOfGroup>,
 }
 

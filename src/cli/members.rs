@@ -107,8 +107,12 @@ impl fmt::Display for Listed {
             )?;
         }
         match &self.0.leader {
-            Some(leader) => write!(f, "\nterm {}, led by {leader}", self.0.term),
-            None => write!(f, "\nterm {}, and no leader is known", self.0.term),
+            Some(leader) => write!(f, "\nterm {}, led by {leader}", self.0.term)?,
+            None => write!(f, "\nterm {}, and no leader is known", self.0.term)?,
+        }
+        match self.0.is_changing {
+            true => f.write_str("; the voters are being changed: until that is done it takes a majority of the former and one of the new ones"),
+            false => Ok(()),
         }
     }
 }

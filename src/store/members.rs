@@ -30,6 +30,8 @@ pub struct Members {
     /// The number of the last election that is known here.
     pub term: u64,
     pub leader: Option<u64>,
+    /// A change of the voters is under way: until it is done, it takes a majority of the former and one of the new ones.
+    pub is_changing: bool,
     /// In order of their node ids.
     pub members: Vec<MemberView>,
 }
@@ -360,6 +362,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         Members {
             term: metrics.current_term,
             leader: metrics.current_leader,
+            is_changing: membership.get_joint_config().len() > 1,
             members,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures::future::{Either, select};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
 use openraft::{AsyncRuntime, ReadPolicy};
@@ -174,12 +175,29 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         Some((leader, address))
     }
 
+    /// Returns once another replica than this one is known to lead.
+    async fn until_another_leads(&self, than: NodeId) {
+        let mut metrics = self.raft().metrics();
+        loop {
+            let leader = metrics.borrow_and_update().current_leader;
+            if leader.is_some_and(|leader| leader != than) || metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     pub(crate) async fn ask_leader(&self, ask: Ask) -> Result<Reply, StoreError> {
         let (group, (leader, address)) =
             (self.group().zip(self.leader())).ok_or(StoreError::NoLeader)?;
         let patience = self.config().answer_timeout;
         let asked = group.caller().ask::<Rt>(&address, leader, ask, patience);
-        match asked.await {
+        let deposed = std::pin::pin!(self.until_another_leads(leader));
+        let answered = match select(std::pin::pin!(asked), deposed).await {
+            Either::Left((answered, _)) => answered,
+            // It may have done it before.
+            Either::Right(_) => return Err(StoreError::Unknown),
+        };
+        match answered {
             Ok((_, reply)) => Ok(reply),
             Err(AskError::Call(_)) if faults::is_on(Fault::UnknownSaidToBeUndone) => {
                 Err(StoreError::NoLeader)

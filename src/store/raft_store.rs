@@ -219,12 +219,6 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         look(index, &self.0.live.read())
     }
 
-    /// A change of the members has begun and has not come to its end. For whoever judges a simulation.
-    #[cfg(debug_assertions)]
-    pub fn is_changing_members(&self) -> bool {
-        self.0.membership().get_joint_config().len() > 1
-    }
-
     /// What this replica knows of its group.
     pub fn members(&self) -> Members {
         self.0.members()

@@ -316,12 +316,13 @@ impl World {
                 return false;
             };
             let health = health(store);
-            let members = store.members().members;
+            let group = store.members();
+            let members = group.members;
             let voters = members
                 .iter()
                 .filter(|member| member.role.as_str() != "learner");
             health.leader_known
-                && !store.is_changing_members()
+                && !group.is_changing
                 && health.committed_index < health.applied_index + 20
                 && members.len() == addresses.len()
                 && voters
