@@ -195,6 +195,7 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         former: Some(&statuses),
         // The founding object says whether there is one.
         may_found_group: true,
+        list: None,
     };
     let mut replica = Replica::start(config, ground).await?;
     let controller_config = ControllerConfig {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::ServerConfig;
 use super::exit::{Exit, Failure};
-use super::group::GroupWay;
+use super::group::{GroupWay, MembersList};
 use super::input;
 use super::ports::{Port, Ports};
 use crate::admin::{AdminServer, KeyExporter, Offered};
@@ -39,6 +39,8 @@ pub struct Ground<'a> {
     pub former: Option<&'a dyn FormerEpochs>,
     /// Whoever runs the replica says that there is no group yet.
     pub may_found_group: bool,
+    /// The members of the group, where they change while it runs; `None`: they are as configured.
+    pub list: Option<MembersList>,
 }
 
 /// A replica that is serving.
@@ -92,8 +94,13 @@ impl Replica {
         if let Some(peers) = &config.peers {
             let mut taken = Ports::take(config)?;
             if let Some(port) = taken.peers.take() {
+                let list = match &ground.list {
+                    Some(list) => list.clone(),
+                    None => peers.fixed_list().map_err(Failure::usage)?,
+                };
                 way = Some(Arc::new(GroupWay::new(
                     peers,
+                    list,
                     Arc::clone(&ground.vault),
                     trust_domain.clone(),
                     Arc::clone(&clock),

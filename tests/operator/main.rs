@@ -10,6 +10,7 @@ mod place;
 mod port;
 mod program;
 mod raw_joiner;
+mod replicas;
 mod server;
 mod standalone;
 
@@ -21,6 +22,7 @@ mod flags;
 mod folders;
 mod former;
 mod full_disk;
+mod group;
 mod keys;
 mod offline;
 mod restoring;

@@ -162,7 +162,7 @@ impl Server {
         self.child.wait().expect("waiting for it");
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a process id"), signal).expect("signalling it");
     }

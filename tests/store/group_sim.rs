@@ -22,6 +22,7 @@ use jointoken::store::{
 use openraft::AsyncRuntime as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::watch;
 
 use crate::sim_disk::SimDisk;
 use crate::sim_net::{SimNet, now};
@@ -258,7 +259,7 @@ impl World {
         let mut config = self.config.clone();
         config.group = Some(GroupConfig {
             address,
-            list: self.list.clone(),
+            list: watch::Sender::new(self.list.clone()).subscribe(),
             transport: Arc::new(port.clone()),
         });
         if identity::read(&*disk, &config.data_dir).unwrap().is_none() {
