@@ -53,7 +53,7 @@ pub enum FoundingError {
     },
     /// Another founding came first, between this one's first look and its mark.
     #[error(
-        "{place} names store {}: another replica founded it first, and this one has founded nothing. Stop this one and empty its data folder; a store has one replica so far",
+        "{place} names store {}: another replica founded it first, and this one has founded nothing. Stop this one and empty its data folder",
         .found.store_id
     )]
     Outrun {

@@ -27,6 +27,7 @@ mod keys;
 mod offline;
 mod restoring;
 mod rights;
+mod scaling;
 mod snapshots;
 mod socket;
 mod stopping;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jointoken::admin::{AdminClient, MembersResponse};
+use serde_json::json;
 
-use crate::cluster::variable;
+use crate::cluster::{said, variable};
 use crate::place::Place;
 use crate::port;
 use crate::server::{Server, Setup};
@@ -270,4 +271,24 @@ impl Replicas {
         }
         self.place.remove().await;
     }
+}
+
+/// Applies the StatefulSet `jointoken` in the operator's namespace. Pods come of it, and nobody runs them.
+#[track_caller]
+pub fn apply_stateful_set(place: &Place, replicas: usize) {
+    let labels = json!({"app": "jointoken"});
+    let stateful_set = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "jointoken"},
+        "spec": {
+            "replicas": replicas, "serviceName": "jointoken-peers", "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "jointoken", "image": "jointoken"}]},
+            },
+        },
+    });
+    let apply = ["apply", "-f", "-"];
+    let applied = place.system.kubectl(&apply, &stateful_set.to_string());
+    assert!(applied.status.success(), "{}", said(&applied));
 }
