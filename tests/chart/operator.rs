@@ -175,11 +175,10 @@ async fn size_of_group(operator: &Client, namespace: &str, own: &str) {
     drop(sets.watch(&watch, "0").await.unwrap());
     assert!(is_forbidden(&sets.get_opt("another").await));
     assert!(is_forbidden(&sets.list(&ListParams::default()).await));
-    let more = json!({"spec": {"replicas": 9}});
-    let scaled = sets.patch(own, &PatchParams::default(), &Patch::Merge(&more));
-    assert!(is_forbidden(&scaled.await));
-    let scaled = sets.patch_scale(own, &PatchParams::default(), &Patch::Merge(&more));
-    assert!(is_forbidden(&scaled.await));
+    let more = Patch::Merge(json!({"spec": {"replicas": 9}}));
+    let patch = PatchParams::default();
+    assert!(is_forbidden(&sets.patch(own, &patch, &more).await));
+    assert!(is_forbidden(&sets.patch_scale(own, &patch, &more).await));
 }
 
 async fn event(operator: &Client, namespace: &str, about: &JoinToken) {
