@@ -14,7 +14,8 @@ pub(super) const OLDER_COPY: &str =
     "since an older copy would admit again whoever was admitted after it was made";
 
 /// How to go on without the data folder.
-const FOUND_ANEW: &str = "in which no token of the old one is valid and used JoinTokens stay used";
+pub(super) const FOUND_ANEW: &str =
+    "in which no token of the old one is valid and used JoinTokens stay used";
 
 /// Why a store is not founded or not opened. Nothing was made anew in the place of anything.
 #[derive(Debug, thiserror::Error)]

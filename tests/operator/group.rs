@@ -18,14 +18,21 @@ use crate::replicas::Replicas;
 
 /// Looks at every status that is written, from when it is made until it is asked.
 struct Statuses {
-    /// Of each resource the last place in the store that its status told of, and whatever told of an earlier one.
-    seen: Arc<Mutex<(BTreeMap<String, (u64, u64)>, Vec<String>)>>,
+    seen: Arc<Mutex<SeenStatuses>>,
     watching: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct SeenStatuses {
+    /// Of each resource the last place in the store that its status told of: epoch and index.
+    last: BTreeMap<String, (u64, u64)>,
+    /// Whatever told of an earlier one than before.
+    back: Vec<String>,
 }
 
 impl Statuses {
     fn watch(place: &Place) -> Self {
-        let seen: Arc<Mutex<(BTreeMap<_, (u64, u64)>, Vec<_>)>> = Arc::default();
+        let seen: Arc<Mutex<SeenStatuses>> = Arc::default();
         let resources: Api<JoinToken> = place.resources();
         let writing = Arc::clone(&seen);
         let watching = tokio::spawn(async move {
@@ -38,10 +45,13 @@ impl Statuses {
                     status.store_index.unwrap_or(0),
                 );
                 let mut seen = writing.lock().unwrap();
-                let before = seen.0.insert(resource.name_any(), now).unwrap_or_default();
+                let before = seen
+                    .last
+                    .insert(resource.name_any(), now)
+                    .unwrap_or_default();
                 if now < before {
                     let name = resource.name_any();
-                    seen.1.push(format!("{name}: {before:?}, then {now:?}"));
+                    seen.back.push(format!("{name}: {before:?}, then {now:?}"));
                 }
             }
         });
@@ -53,8 +63,8 @@ impl Statuses {
     fn never_went_back(self, least: usize) {
         self.watching.abort();
         let seen = self.seen.lock().unwrap();
-        assert!(seen.0.len() >= least, "{:?}", seen.0);
-        assert_eq!(seen.1, Vec::<String>::new());
+        assert!(seen.last.len() >= least, "{:?}", seen.last);
+        assert_eq!(seen.back, Vec::<String>::new());
     }
 }
 
@@ -193,6 +203,8 @@ async fn a_wiped_replica_comes_back_and_never_founds() {
             group.data(0).join("store/identity").exists()
         })
         .await;
+    let waits = "waits until the group of this store lets it in";
+    group.server(0).wait_for_log(waits);
     assert!(group.answers(0, "/readyz", 503));
     group.start(1);
     group.start(2);

@@ -84,9 +84,13 @@ async fn works(group: &Replicas, name: &str, ordinals: &[usize]) {
 
 #[tokio::test]
 async fn the_group_is_as_large_as_its_stateful_set() {
-    let mut group = replicas_of("scaling", 5, 1).await;
-    // One founds alone; nobody restarts it to let others in.
+    let mut group = replicas_of("scaling", 5, 3).await;
+    // The founder waits for as many as there are to be, and learns of another number while it waits.
     group.start(0);
+    let waits = "waiting for the other replicas before the group is founded";
+    group.server(0).wait_for_log(waits);
+    scale(&group, 1);
+    // So it founds alone; nobody restarts it to let others in.
     group.until_whole(1).await;
     works(&group, "one", &[0]).await;
 
