@@ -20,6 +20,7 @@ use jointoken::store::{
 };
 use jointoken::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 const HOUR_MS: u64 = 3_600_000;
 const STORE: StoreId = StoreId([7; 16]);
@@ -121,7 +122,7 @@ async fn open(
     }
     config.group = Some(GroupConfig {
         address,
-        list,
+        list: watch::Sender::new(list).subscribe(),
         transport: Arc::new(PeerTransport::new(tls.clone(), PeerLimits::default())),
     });
     let disk = Arc::new(RealDisk);

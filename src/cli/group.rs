@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,7 @@ impl PeersConfig {
     /// # Errors
     /// Names the first that cannot.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let list = self.list()?;
+        let list: BTreeSet<PeerAddress> = self.places()?.into_iter().collect();
         if list.len() < self.members.len() {
             return Err(ConfigError::Invalid(
                 "the list of the group's members names one twice".to_owned(),
@@ -72,12 +73,25 @@ impl PeersConfig {
         Ok(())
     }
 
-    fn list(&self) -> Result<BTreeSet<PeerAddress>, ConfigError> {
+    /// Where all replicas are, in the order in which they are given.
+    ///
+    /// # Errors
+    /// Names the first that is no address.
+    pub fn places(&self) -> Result<Vec<PeerAddress>, ConfigError> {
         let parsed = |text: &String| {
             peer_address(text)
                 .map_err(|error| ConfigError::Invalid(format!("the member {text:?}: {error}")))
         };
         self.members.iter().map(parsed).collect()
+    }
+
+    /// That list, for a group whose members are always the same.
+    ///
+    /// # Errors
+    /// As [`PeersConfig::places`].
+    pub fn fixed_list(&self) -> Result<MembersList, ConfigError> {
+        let list = self.places()?.into_iter().collect();
+        Ok(watch::Sender::new(list).subscribe())
     }
 
     /// What it may do while there is no store. `may_found`: whoever runs it says that there is no group yet.
@@ -90,9 +104,13 @@ impl PeersConfig {
     }
 }
 
+/// Where all replicas should be, as of now.
+pub type MembersList = watch::Receiver<BTreeSet<PeerAddress>>;
+
 /// The way to the other replicas, from before the store is open until after it is closed.
 pub(super) struct GroupWay {
-    config: PeersConfig,
+    address: PeerAddress,
+    list: MembersList,
     vault: Arc<dyn Vault>,
     trust_domain: TrustDomain,
     clock: Arc<dyn Clock>,
@@ -110,13 +128,15 @@ pub(super) struct Opened {
 impl GroupWay {
     pub(super) fn new(
         config: &PeersConfig,
+        list: MembersList,
         vault: Arc<dyn Vault>,
         trust_domain: TrustDomain,
         clock: Arc<dyn Clock>,
         listener: TcpListener,
     ) -> Self {
         Self {
-            config: config.clone(),
+            address: PeerAddress::new(&config.address),
+            list,
             vault,
             trust_domain,
             clock,
@@ -129,11 +149,10 @@ impl GroupWay {
     /// Makes the way, with a certificate by the peers' CA of the replica's store.
     pub(super) async fn open(&self, of: &founding::Identity) -> Result<Opened, OpenError> {
         let ca = founding::peers_ca(&*self.vault, of).await.map_err(start)?;
-        let address = PeerAddress::new(&self.config.address);
         let (identity, renew) = PeerCertificates::new(
             Arc::clone(&ca),
             self.trust_domain.clone(),
-            address.clone(),
+            self.address.clone(),
             Arc::clone(&self.clock),
         )
         .keep()
@@ -145,8 +164,8 @@ impl GroupWay {
         let transport = PeerTransport::new(tls.clone(), PeerLimits::default());
         Ok(Opened {
             config: GroupConfig {
-                address,
-                list: self.config.list().map_err(start)?,
+                address: self.address.clone(),
+                list: self.list.clone(),
                 transport: Arc::new(transport),
             },
             tls,

@@ -11,14 +11,18 @@ use kube::{Client, Config};
 
 use super::config::{self, NodeDbConfig, ServerConfig};
 use super::duration::HumanDuration;
-use super::exit::{EXIT_CODES, Failure};
+use super::exit::{EXIT_CODES, Exit, Failure};
 use super::group::{self, PeersConfig};
 use super::logging::LogArgs;
 use super::output::Output;
 use super::server::{Ground, Replica};
 use super::statuses::Statuses;
 use super::stop;
-use crate::controller::{ControllerConfig, FoundingConfigMap, Minting, Operator, SecretVault};
+use crate::controller::{
+    ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault,
+};
+use crate::founding::whole;
+use crate::store::PeerAddress;
 use crate::token::is_node_name;
 
 /// What the names of the operator's own objects begin with.
@@ -109,6 +113,17 @@ pub struct Args {
     /// Where this replica listens for the others
     #[arg(long, value_name = "ADDRESS", default_value = group::DEFAULT_PEER_LISTEN)]
     peer_listen: SocketAddr,
+    /// StatefulSet of the replicas, in the system namespace: as many of --peers as it has replicas are the group
+    ///
+    /// --peers is in order of the ordinals then, and the same for each replica whatever the number is. The group grows and
+    /// shrinks with `kubectl scale`, by odd numbers. [default: all of --peers are the group]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "JOINTOKEN_STATEFUL_SET",
+        requires = "peers"
+    )]
+    stateful_set: Option<String>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -185,6 +200,7 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
     })?;
     let statuses = Statuses::new(&client, &args.namespaces);
     statuses.check().await?;
+    let scaling = scaling(args, config, &client, &system_namespace).await?;
     let ground = Ground {
         vault: Arc::new(SecretVault::new(client.clone(), &system_namespace, PREFIX)),
         object: Some(Arc::new(FoundingConfigMap::new(
@@ -195,8 +211,20 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         former: Some(&statuses),
         // The founding object says whether there is one.
         may_found_group: true,
+        list: scaling.as_ref().map(Scaling::list),
     };
-    let mut replica = Replica::start(config, ground).await?;
+    // Whom to wait for when a group is founded may change meanwhile.
+    let starting = Replica::start(config, ground);
+    let mut replica = match &scaling {
+        None => starting.await?,
+        Some(scaling) => tokio::select! {
+            started = starting => started?,
+            never = scaling.follow() => match never {},
+        },
+    };
+    if let Some(scaling) = scaling {
+        replica.follow(scaling);
+    }
     let controller_config = ControllerConfig {
         namespaces: args.namespaces.clone(),
         node_names: config.bare_name_patterns().map_err(Failure::usage)?,
@@ -220,6 +248,30 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
     .with_keys_in_order(keys_in_order);
     replica.spawn("controller", controller.run(stop.cancelled_owned()).map(Ok));
     Ok(replica)
+}
+
+/// What makes the group as large as the StatefulSet is, if there is one.
+async fn scaling(
+    args: &Args,
+    config: &ServerConfig,
+    client: &Client,
+    system_namespace: &str,
+) -> Result<Option<Scaling>, Failure> {
+    let (Some(name), Some(peers)) = (&args.stateful_set, &config.peers) else {
+        return Ok(None);
+    };
+    let places = peers.places().map_err(Failure::usage)?;
+    let places = Places::new(places, PeerAddress::new(&peers.address));
+    let begun = Scaling::begin(client.clone(), system_namespace, name, places).await;
+    begun.map(Some).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format_args!(
+                "the StatefulSet {system_namespace}/{name} cannot be read: give the operator the rights of deploy/rbac.yaml or of the chart ({})",
+                whole(&error)
+            ),
+        )
+    })
 }
 
 async fn kube_config(args: &Args) -> Result<Config, Failure> {

@@ -69,6 +69,7 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
         object: None,
         former: None,
         may_found_group: args.new_group,
+        list: None,
     };
     let served = stop::serve(Replica::start(&config, ground)).await;
     served.map_err(|failure| args.log.say(failure))

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::net::TcpListener;
@@ -12,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::ServerConfig;
 use super::exit::{Exit, Failure};
-use super::group::GroupWay;
+use super::group::{GroupWay, MembersList};
 use super::input;
 use super::ports::{Port, Ports};
 use crate::admin::{AdminServer, KeyExporter, Offered};
 use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
 use crate::clock::{Clock, SystemClock};
+use crate::controller::{Leaving, Scaling};
 use crate::founding::{
     self, DataFolder as _, FormerEpochs, FoundingObject, GuardedStore, IfAbsent, KeyGuard,
     KeySource, Material, OnDisk, Site, Vault, adopt_nodedb, found_or_open,
@@ -30,6 +32,10 @@ use crate::store::{
 use crate::telemetry::{self, audit, metrics::Metrics};
 use crate::token::{Delivery, SigningKey};
 
+/// How long a replica that is to leave its group waits until it is removed. Kubernetes is told to wait for that and for the
+/// orderly stop (`terminationGracePeriodSeconds`).
+const LEAVING: Duration = Duration::from_secs(60);
+
 /// Where the keys of a replica are kept, and what it is told of the cluster.
 pub struct Ground<'a> {
     pub vault: Arc<dyn Vault>,
@@ -39,6 +45,8 @@ pub struct Ground<'a> {
     pub former: Option<&'a dyn FormerEpochs>,
     /// Whoever runs the replica says that there is no group yet.
     pub may_found_group: bool,
+    /// The members of the group, where they change while it runs; `None`: they are as configured.
+    pub list: Option<MembersList>,
 }
 
 /// A replica that is serving.
@@ -54,6 +62,8 @@ pub struct Replica {
     data_dir: PathBuf,
     /// The way to the other replicas; `None`: this one is alone.
     way: Option<Arc<GroupWay>>,
+    /// Whether it leaves its group for good when it stops; `None`: it does not.
+    leaving: Option<Leaving>,
     stop: CancellationToken,
     parts: JoinSet<Part>,
     /// Writes down what is applied: longer than all other parts, whose last doings it tells too.
@@ -92,8 +102,13 @@ impl Replica {
         if let Some(peers) = &config.peers {
             let mut taken = Ports::take(config)?;
             if let Some(port) = taken.peers.take() {
+                let list = match &ground.list {
+                    Some(list) => list.clone(),
+                    None => peers.fixed_list().map_err(Failure::usage)?,
+                };
                 way = Some(Arc::new(GroupWay::new(
                     peers,
+                    list,
                     Arc::clone(&ground.vault),
                     trust_domain.clone(),
                     Arc::clone(&clock),
@@ -203,6 +218,7 @@ impl Replica {
             raft,
             data_dir: config.data_dir.clone(),
             way,
+            leaving: None,
             stop,
             parts,
             audit: auditing,
@@ -350,6 +366,36 @@ impl Replica {
     /// Is cancelled when the replica is to stop.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// Has the group be as large as this says, as long as the replica runs.
+    pub fn follow(&mut self, scaling: Scaling) {
+        self.leaving = Some(scaling.leaving());
+        let metrics = self.metrics.controller.clone();
+        self.spawn_until_stop("scaling", scaling.run(self.raft.clone(), metrics));
+    }
+
+    /// If it is to leave the group for good, it votes on until it has been removed, for the others may need its vote for
+    /// that; but not for ever.
+    pub async fn leave(&mut self) {
+        let Some(mut leaving) = self.leaving.take() else {
+            return;
+        };
+        if self.raft.is_new() || !leaving.is_leaving().await {
+            return;
+        }
+        tracing::info!("this replica has no place any more: it votes on until it is removed");
+        self.raft.hand_over().await;
+        tokio::select! {
+            failure = self.until_failed() => match self.raft.is_removed() {
+                true => tracing::info!("this replica was removed from the group, as it should be"),
+                false => tracing::warn!(error = %failure.message, "it does not wait until it is removed"),
+            },
+            () = leaving.is_over() => tracing::info!("this replica has a place again and stays a member"),
+            () = tokio::time::sleep(LEAVING) => tracing::warn!(
+                "this replica was not removed in time and stops as a member: bring it back, or see `jointoken store members`"
+            ),
+        }
     }
 
     /// Why it cannot go on, when that comes: a part failed, or the store has stopped for good.

@@ -8,7 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::{Exit, Failure};
 use super::server::Replica;
 
-/// How long an orderly stop may take; Kubernetes is told to wait longer (`terminationGracePeriodSeconds`).
+/// How long an orderly stop may take; Kubernetes is told to wait longer (`terminationGracePeriodSeconds`), and longer still
+/// for one that leaves its group first.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a server, serves until SIGTERM or SIGINT or until a part fails, and stops it in order.
@@ -36,6 +37,12 @@ pub async fn serve(start: impl Future<Output = Result<Replica, Failure>>) -> Res
         }
         failure = replica.until_failed() => Err(failure),
     };
+    if ended.is_ok() {
+        tokio::select! {
+            () = replica.leave() => {}
+            signal = signals.next() => tracing::warn!("{signal} again: not waiting until this replica is removed"),
+        }
+    }
     tokio::select! {
         () = replica.shut_down() => {}
         signal = signals.next() => tracing::warn!("{signal} again: ending at once"),

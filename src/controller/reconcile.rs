@@ -124,6 +124,10 @@ impl Reconciler {
             return Ok(Looked::Gone);
         };
         for _ in 0..MAX_PLANS {
+            // Whoever leads by now looks for itself. What was begun is finished: an event tells of what has been done.
+            if !self.health.borrow().is_leader {
+                return Ok(Looked::Settled(None));
+            }
             let plan = plan(&view);
             for effect in &plan.effects {
                 if source == Source::Watched && effect.is_proposal() {

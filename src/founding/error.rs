@@ -14,7 +14,8 @@ pub(super) const OLDER_COPY: &str =
     "since an older copy would admit again whoever was admitted after it was made";
 
 /// How to go on without the data folder.
-const FOUND_ANEW: &str = "in which no token of the old one is valid and used JoinTokens stay used";
+pub(super) const FOUND_ANEW: &str =
+    "in which no token of the old one is valid and used JoinTokens stay used";
 
 /// Why a store is not founded or not opened. Nothing was made anew in the place of anything.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +54,7 @@ pub enum FoundingError {
     },
     /// Another founding came first, between this one's first look and its mark.
     #[error(
-        "{place} names store {}: another replica founded it first, and this one has founded nothing. Stop this one and empty its data folder; a store has one replica so far",
+        "{place} names store {}: another replica founded it first, and this one has founded nothing. Stop this one and empty its data folder",
         .found.store_id
     )]
     Outrun {

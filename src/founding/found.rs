@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::checks::Checks;
 use super::data_folder::{DataFolder, IfAbsent};
-use super::error::FoundingError;
+use super::error::{FOUND_ANEW, FoundingError};
 use super::identity::{Identity, Stage};
 use super::item::{Item, ItemName};
 use super::material::{MakeError, Material, Piece};
@@ -122,7 +122,8 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
             let founded = founded(&identity, &pieces);
             site.commit(&*store, &founded).await?;
         }
-        Stage::Joining | Stage::Founded => site.patiently(&*store, || store.barrier()).await?,
+        Stage::Joining => site.until_let_in(&*store, &identity).await?,
+        Stage::Founded => site.patiently(&*store, || store.barrier()).await?,
     }
     // Who founds may have been let in before it could write down that it did.
     while identity.stage == Stage::Joining && store.founded().is_none() {
@@ -358,6 +359,29 @@ impl Site<'_> {
             AdoptKeyOutcome::Conflict | AdoptKeyOutcome::Refused | AdoptKeyOutcome::Retired => {
                 Err(FoundingError::Key(key.id()))
             }
+        }
+    }
+
+    /// Waits until the group has let this replica in, and says so: it may be that there is no group any more.
+    async fn until_let_in(
+        &self,
+        store: &dyn TokenStore,
+        identity: &Identity,
+    ) -> Result<(), StoreError> {
+        let waiting = async {
+            loop {
+                tracing::info!(
+                    store_id = %identity.store_id,
+                    keys = %ItemName::ALL.map(|item| self.vault.place(item)).join(", "),
+                    mark = self.object.map(|object| object.place()),
+                    "this replica is new: it waits until the group of this store lets it in. Only if all replicas have lost their data for good, remove the keys and the mark of the founding, and empty this data folder: that founds a new store, {FOUND_ANEW}"
+                );
+                tokio::time::sleep(LOOK * SAY).await;
+            }
+        };
+        tokio::select! {
+            let_in = self.patiently(store, || store.barrier()) => let_in,
+            never = waiting => never,
         }
     }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::faults::{self, Fault};
 use crate::lifecycle::Settings;
 use crate::token::StoreId;
@@ -41,8 +43,8 @@ pub struct StoreConfig {
 pub struct GroupConfig {
     /// Where the others reach this one; its certificate proves it.
     pub address: PeerAddress,
-    /// Where all replicas should be, this one among them.
-    pub list: BTreeSet<PeerAddress>,
+    /// Where all replicas should be, as of now. While a group is founded this one is among them.
+    pub list: watch::Receiver<BTreeSet<PeerAddress>>,
     /// The way to them.
     pub transport: Arc<dyn Transport>,
 }
@@ -51,7 +53,7 @@ impl fmt::Debug for GroupConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupConfig")
             .field("address", &self.address)
-            .field("list", &self.list)
+            .field("list", &*self.list.borrow())
             .finish_non_exhaustive()
     }
 }

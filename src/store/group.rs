@@ -8,6 +8,7 @@ use std::time::Duration;
 use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver as _;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use crate::lifecycle::State;
 
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The group as one replica sees it.
 pub(crate) struct Group {
     address: PeerAddress,
-    list: BTreeSet<PeerAddress>,
+    list: watch::Receiver<BTreeSet<PeerAddress>>,
     caller: Caller,
     roster: Mutex<Roster>,
     /// When this replica began to listen, by the clock that nobody sets.
@@ -54,8 +55,9 @@ impl Group {
         &self.address
     }
 
-    pub(crate) const fn list(&self) -> &BTreeSet<PeerAddress> {
-        &self.list
+    /// Where replicas should be, as of now.
+    pub(crate) fn list(&self) -> BTreeSet<PeerAddress> {
+        self.list.borrow().clone()
     }
 
     pub(crate) const fn caller(&self) -> &Caller {
@@ -78,7 +80,7 @@ impl Group {
 
     fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
-        for address in &self.list {
+        for address in &*self.list.borrow() {
             digest.update(address.as_str());
             digest.update([0]);
         }
@@ -149,7 +151,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             .map(|(_, member)| PeerAddress::new(&member.address))
             .filter(|address| !address.as_str().is_empty())
             .collect();
-        all.extend(group.list.iter().cloned());
+        all.extend(group.list());
         all.remove(&group.address);
         all
     }
@@ -198,11 +200,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let boot_ms = self.clocks().readings().boot_ms;
         let heard = group.heard(boot_ms, PRESENT_MS);
         let mut waited_for = Vec::new();
-        for address in group
-            .list
-            .iter()
-            .filter(|address| **address != group.address)
-        {
+        let others = group.list();
+        for address in others.iter().filter(|address| **address != group.address) {
             match heard.values().find(|heard| heard.address == *address) {
                 None => waited_for.push(address.to_string()),
                 Some(heard) if !heard.pulse.is_new => return Err(address.clone()),

@@ -169,7 +169,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let vanished = self.vanished(group, &membership, boot_ms);
         let change = steward::next(&View {
             membership: &membership,
-            list: group.list(),
+            list: &group.list(),
             newcomers: &newcomers,
             proven: &proven,
             vanished: &vanished,

@@ -82,7 +82,7 @@ async fn helm_installs_upgrades_and_removes() {
         ],
         "",
     );
-    assert_eq!(said(&set), "1");
+    assert_eq!(said(&set), "3");
     render::helm(&ground, &["uninstall", &release], &[]);
     let left = ground.kubectl(
         &[

@@ -30,6 +30,9 @@ fn the_chart_refuses_wrong_values_by_name() {
             "additional properties 'trustdomain' not allowed",
         ),
         (vec![DOMAIN, "service.port=0"], "at '/service/port'"),
+        (vec![DOMAIN, "replicas=2"], "at '/replicas'"),
+        (vec![DOMAIN, "replicas=7"], "at '/replicas'"),
+        (vec![DOMAIN, "replicas=0"], "at '/replicas'"),
         (
             vec![DOMAIN, "service.type=ExternalName"],
             "at '/service/type'",
@@ -190,6 +193,7 @@ fn values_reach_the_operator() {
             "image.repository=example.internal/jointoken",
             "image.tag=1.2.3",
             "service.type=LoadBalancer",
+            "replicas=5",
             "persistence.storageClassName=fast",
         ],
     );
@@ -204,10 +208,17 @@ fn values_reach_the_operator() {
         "--trust-domain=example.internal",
         "--advertise-url=https://door.example",
         "--advertise-url=https://192.0.2.7:8443",
+        "--peer-address=$(POD_NAME).edge-jointoken-peers.door.svc:9443",
+        "--peer-listen=[::]:9443",
+        "--peers=edge-jointoken-0.edge-jointoken-peers.door.svc:9443,edge-jointoken-1.edge-jointoken-peers.door.svc:9443,\
+         edge-jointoken-2.edge-jointoken-peers.door.svc:9443,edge-jointoken-3.edge-jointoken-peers.door.svc:9443,\
+         edge-jointoken-4.edge-jointoken-peers.door.svc:9443",
+        "--stateful-set=edge-jointoken",
         "--namespace=blue,green",
         "--log-format=json",
     ]);
     assert_eq!(container["args"], args);
+    assert_eq!(set["spec"]["replicas"], 5);
     let claim = &set["spec"]["volumeClaimTemplates"][0];
     assert_eq!(claim["spec"]["storageClassName"], "fast");
     let door = find(&objects, "Service", "edge-jointoken");
@@ -235,9 +246,17 @@ fn the_network_policy_lets_in_every_port_of_the_pod() {
     let listens: Vec<&Value> = ports.as_array().unwrap().iter().collect();
     let listens: Vec<&Value> = listens.iter().map(|port| &port["containerPort"]).collect();
     let policy = find(&objects, "NetworkPolicy", "jointoken");
-    let let_in = policy["spec"]["ingress"][0]["ports"].as_array().unwrap();
-    let let_in: Vec<&Value> = let_in.iter().map(|port| &port["port"]).collect();
+    let rules = policy["spec"]["ingress"].as_array().unwrap();
+    let ports = rules
+        .iter()
+        .flat_map(|rule| rule["ports"].as_array().unwrap());
+    let let_in: Vec<&Value> = ports.map(|port| &port["port"]).collect();
     assert_eq!(listens, let_in);
+    // The replicas' own port is for replicas alone.
+    let replicas = json!({"matchLabels": set["spec"]["selector"]["matchLabels"]});
+    assert_eq!(rules[0]["from"], Value::Null);
+    assert_eq!(rules[1]["from"], json!([{"podSelector": replicas}]));
+    assert_eq!(rules[1]["ports"], json!([{"port": 9443}]));
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
     let selected = &policy["spec"]["podSelector"]["matchLabels"];
     assert_eq!(*selected, set["spec"]["selector"]["matchLabels"]);
@@ -259,6 +278,9 @@ fn chart_and_kustomization_install_the_same() {
         let container = pod["containers"][0].as_object_mut().unwrap();
         for field in ["args", "envFrom", "image", "imagePullPolicy"] {
             container.remove(field);
+        }
+        for constraint in pod["topologySpreadConstraints"].as_array_mut().unwrap() {
+            constraint["labelSelector"].take();
         }
         spec["template"]["metadata"].take();
         spec["selector"].take();
@@ -292,9 +314,17 @@ fn chart_and_kustomization_install_the_same() {
     let policy = |objects: &[Value]| {
         let mut policy = find(objects, "NetworkPolicy", "jointoken")["spec"].clone();
         policy["podSelector"].take();
+        policy["ingress"][1]["from"][0]["podSelector"].take();
         policy
     };
     assert_eq!(policy(&chart), policy(&kustomization));
+    let budget = |objects: &[Value]| {
+        find(objects, "PodDisruptionBudget", "jointoken")["spec"]["maxUnavailable"].clone()
+    };
+    assert_eq!(
+        (budget(&chart), budget(&kustomization)),
+        (1.into(), 1.into())
+    );
     let kinds = |objects: &[Value]| -> Vec<String> {
         let named = objects.iter().map(|object| {
             let name = object["metadata"]["name"].as_str().unwrap();
@@ -327,7 +357,9 @@ fn chart_and_kustomization_grant_the_same_rights() {
         chart.contains("jointoken.io/jointokens watch in all namespaces"),
         "{chart:?}"
     );
-    for forbidden in ["secrets list", "secrets watch", "*"] {
+    let own = "apps/statefulsets jointoken watch in jointoken-system";
+    assert!(chart.contains(own), "{chart:?}");
+    for forbidden in ["secrets list", "statefulsets list", "secrets watch", "*"] {
         let found: Vec<&String> = chart
             .iter()
             .filter(|right| right.contains(forbidden))
@@ -354,4 +386,33 @@ fn watched_namespaces_narrow_the_rights_to_these() {
         })
         .collect();
     assert_eq!(some, expected);
+}
+
+/// Whoever names a replica means the pod that the StatefulSet makes, in whatever namespace and release.
+#[test]
+fn the_replicas_find_each_other_by_the_names_of_their_pods() {
+    let installed = chart("edge", "door", &[DOMAIN]);
+    for (objects, name, namespace) in [
+        (installed, "edge-jointoken", "door"),
+        (kustomization(), "jointoken", "jointoken-system"),
+    ] {
+        let set = find(&objects, "StatefulSet", name);
+        let spec = &set["spec"];
+        assert_eq!(spec["replicas"], 3);
+        assert_eq!(spec["podManagementPolicy"], "Parallel");
+        let service = spec["serviceName"].as_str().unwrap();
+        let peers = find(&objects, "Service", service);
+        assert_eq!(peers["spec"]["clusterIP"], "None");
+        assert_eq!(peers["spec"]["publishNotReadyAddresses"], true);
+        let pod = &spec["template"]["spec"];
+        assert!(pod["terminationGracePeriodSeconds"].as_u64() >= Some(75));
+        let args: Vec<String> =
+            serde_json::from_value(pod["containers"][0]["args"].clone()).unwrap();
+        let arg = |flag: &str| args.iter().find_map(|arg| arg.strip_prefix(flag)).unwrap();
+        let address = |pod: &str| format!("{pod}.{service}.{namespace}.svc:9443");
+        assert_eq!(arg("--peer-address="), address("$(POD_NAME)"));
+        let all: Vec<String> = (0..5).map(|of| address(&format!("{name}-{of}"))).collect();
+        assert_eq!(arg("--peers="), all.join(","));
+        assert_eq!(arg("--stateful-set="), name);
+    }
 }

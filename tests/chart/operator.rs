@@ -6,6 +6,7 @@ use jointoken::api::JoinToken;
 use jointoken::controller::{FoundingConfigMap, SecretVault};
 use jointoken::founding::{Creation, Founding, FoundingObject, Item, ItemName, Vault};
 use jointoken::token::StoreId;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{
@@ -41,6 +42,7 @@ async fn the_rights_are_enough_for_the_operator_and_no_more() {
         let operator = client_as(&account).await;
         until_may_read(&operator, &ground.namespace, true).await;
         work(&operator, &ground).await;
+        size_of_group(&operator, &ground.namespace, &release).await;
         refusals(&operator, &ground.namespace).await;
         let elsewhere: Api<Secret> = Api::namespaced(operator.clone(), &other.namespace);
         match elsewhere.get_opt("nothing").await {
@@ -160,6 +162,23 @@ async fn work(operator: &Client, ground: &Ground) {
     leftovers.delete("store-resource-key", &gone).await.unwrap();
     let leftovers: Api<ConfigMap> = Api::namespaced(ground.client.clone(), namespace);
     leftovers.delete("store-founding", &gone).await.unwrap();
+}
+
+/// Its own StatefulSet is all that it sees of the group's size, and it changes nothing.
+async fn size_of_group(operator: &Client, namespace: &str, own: &str) {
+    let sets: Api<StatefulSet> = Api::namespaced(operator.clone(), namespace);
+    assert_eq!(sets.get_opt(own).await.unwrap(), None);
+    let fields = format!("metadata.name={own}");
+    let seen = sets.list(&ListParams::default().fields(&fields)).await;
+    assert_eq!(seen.unwrap().items, []);
+    let watch = WatchParams::default().fields(&fields);
+    drop(sets.watch(&watch, "0").await.unwrap());
+    assert!(is_forbidden(&sets.get_opt("another").await));
+    assert!(is_forbidden(&sets.list(&ListParams::default()).await));
+    let more = Patch::Merge(json!({"spec": {"replicas": 9}}));
+    let patch = PatchParams::default();
+    assert!(is_forbidden(&sets.patch(own, &patch, &more).await));
+    assert!(is_forbidden(&sets.patch_scale(own, &patch, &more).await));
 }
 
 async fn event(operator: &Client, namespace: &str, about: &JoinToken) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::render::of_kind;
 
 /// Every right of every role that is bound to the ServiceAccount `jointoken`:
-/// `group/resource verb in namespace`.
+/// `group/resource verb in namespace`, or `group/resource name verb in namespace` where it is for one object.
 pub fn granted(objects: &[Value]) -> BTreeSet<String> {
     let mut rights = BTreeSet::new();
     for (binding_kind, role_kind) in [
@@ -35,11 +35,14 @@ pub fn granted(objects: &[Value]) -> BTreeSet<String> {
 }
 
 fn add(rights: &mut BTreeSet<String>, rule: &Value, place: &str) {
-    assert_eq!(rule["resourceNames"], Value::Null);
+    let names = match rule["resourceNames"].is_null() {
+        true => String::new(),
+        false => format!(" {}", strings(&rule["resourceNames"]).join(",")),
+    };
     for group in strings(&rule["apiGroups"]) {
         for resource in strings(&rule["resources"]) {
             for verb in strings(&rule["verbs"]) {
-                rights.insert(format!("{group}/{resource} {verb} in {place}"));
+                rights.insert(format!("{group}/{resource}{names} {verb} in {place}"));
             }
         }
     }

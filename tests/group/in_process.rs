@@ -61,7 +61,7 @@ pub async fn open(
         let mut config = StoreConfig::new(group.data(*replica).join("store"), Settings::default());
         config.group = Some(GroupConfig {
             address: address.clone(),
-            list: list.clone(),
+            list: tokio::sync::watch::Sender::new(list.clone()).subscribe(),
             transport: Arc::new(From(address.clone(), wires.clone())),
         });
         change(&mut config);

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::cluster::{run, said, variable};
 use crate::place::Place;
+use crate::port;
 use crate::program::Machine;
+use crate::replicas::apply_stateful_set;
 use crate::server::Setup;
 
 const DEPLOYED: &str = "jointoken-system";
@@ -53,7 +55,12 @@ fn deployed(place: &Place) -> Setup {
     config["users"][0]["user"] = json!({"token": token.trim()});
     let path = place.path("kubeconfig");
     std::fs::write(&path, config.to_string()).unwrap();
-    let mut setup = place.setup();
+    // As one of a group that is as large as its StatefulSet.
+    let peers = format!("127.0.0.1:{}", port::reserve());
+    let flags =
+        ["--peer-address", "--peer-listen", "--peers"].map(|flag| format!("{flag}={peers}"));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let mut setup = place.setup_with(&[&flags[..], &["--stateful-set=jointoken"]].concat());
     let path = path.display().to_string();
     setup.environment = vec![("KUBECONFIG".to_owned(), path)];
     setup
@@ -98,6 +105,9 @@ async fn with_the_rights_of_the_deployment_it_does_all_that_it_has_to() {
     }));
 
     let operator = setup.start();
+    operator.wait_for_log("there is no such StatefulSet");
+    apply_stateful_set(&place, 1);
+    operator.wait_for_log("the StatefulSet has another number of replicas");
     let token = place.issue("edge-1", json!({})).await;
     Machine::new().join(&token).ok();
     place.wait_for_phase("edge-1", "Consumed").await;

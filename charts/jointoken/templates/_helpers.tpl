@@ -35,6 +35,16 @@ https://{{ include "jointoken.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Va
 {{- end -}}
 {{- end -}}
 
+{{/* Where the replicas reach each other: all that there may be, whatever number there is now. */}}
+{{- define "jointoken.peers" -}}
+{{- $name := include "jointoken.fullname" . -}}
+{{- $addresses := list -}}
+{{- range until 5 -}}
+{{- $addresses = append $addresses (printf "%s-%d.%s-peers.%s.svc:9443" $name . $name $.Release.Namespace) -}}
+{{- end -}}
+{{ join "," $addresses }}
+{{- end -}}
+
 {{/* What the operator needs where the JoinTokens are: in all namespaces, or in each that it watches. */}}
 {{- define "jointoken.rules" -}}
 # To see what is asked for.

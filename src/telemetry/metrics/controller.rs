@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
@@ -57,6 +57,8 @@ pub struct ControllerMetrics {
     duration: Histogram,
     errors: Family<Category, Counter>,
     effects: Family<Effect, Counter>,
+    replicas_wanted: Gauge,
+    replicas_in_group: Gauge,
     phases: Phases,
 }
 
@@ -104,6 +106,8 @@ impl ControllerMetrics {
             duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             errors: Family::default(),
             effects: Family::default(),
+            replicas_wanted: Gauge::default(),
+            replicas_in_group: Gauge::default(),
             phases: Phases::default(),
         };
         registry.register(
@@ -126,6 +130,16 @@ impl ControllerMetrics {
             "effects",
             "Writes to the API server and proposals to the store by kind",
             metrics.effects.clone(),
+        );
+        registry.register(
+            "replicas_wanted",
+            "The replicas of the StatefulSet, as last seen; 0 if none is followed",
+            metrics.replicas_wanted.clone(),
+        );
+        registry.register(
+            "replicas_in_group",
+            "How many of them are let into the group: the odd number that is not above",
+            metrics.replicas_in_group.clone(),
         );
         metrics
     }
@@ -154,6 +168,13 @@ impl ControllerMetrics {
     /// A reconciliation failed; `category` is of the controller's closed set.
     pub fn failed(&self, category: &'static str) {
         self.errors.get_or_create(&Category { category }).inc();
+    }
+
+    /// The StatefulSet has so many replicas, of which so many are let into the group.
+    pub fn scaled(&self, wanted: usize, in_group: usize) {
+        let number = |of| i64::try_from(of).unwrap_or(i64::MAX);
+        self.replicas_wanted.set(number(wanted));
+        self.replicas_in_group.set(number(in_group));
     }
 
     /// The controller wrote or proposed something; `effect` is of its closed set.

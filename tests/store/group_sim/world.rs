@@ -13,6 +13,7 @@ use jointoken::store::{
 use openraft::AsyncRuntime as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::watch;
 
 use crate::sim_net::{SimNet, now};
 use crate::sim_runtime::Sim;
@@ -160,7 +161,7 @@ impl World {
         let mut config = self.config.clone();
         config.group = Some(GroupConfig {
             address,
-            list,
+            list: watch::Sender::new(list).subscribe(),
             transport: Arc::new(port.clone()),
         });
         let known = identity::read(&*disk, &config.data_dir);
