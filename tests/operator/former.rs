@@ -52,7 +52,7 @@ async fn a_store_founded_anew_issues_nothing_again_that_a_former_one_had_issued(
     assert!(operator.log().contains("epoch=2"), "{}", operator.log());
 
     let message = place.wait_for("live", "Ready", "False", "Restored").await;
-    assert!(message.contains("it was founded anew"), "{message}");
+    assert!(message.contains("founded anew"), "{message}");
     let message = place.wait_for("used", "Ready", "False", "Restored").await;
     assert!(message.contains("revision"), "{message}");
     let told = place
