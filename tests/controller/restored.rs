@@ -22,6 +22,7 @@ async fn restore(ground: &mut Ground, snapshot: State) {
             epoch: 2,
             ..snapshot.founded().unwrap().clone()
         },
+        clock_ms: None,
     };
     let state = snapshot.restore(&restore).unwrap();
     let clock = Arc::new(ground.clock.clone());

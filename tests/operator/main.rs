@@ -23,6 +23,7 @@ mod former;
 mod full_disk;
 mod keys;
 mod offline;
+mod restored_cluster;
 mod restoring;
 mod rights;
 mod snapshots;
