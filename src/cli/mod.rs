@@ -8,15 +8,18 @@
 
 mod admin;
 mod config;
+mod confirm;
 mod crd;
 mod create;
 pub mod duration;
 mod exit;
+mod found;
 mod group;
 mod input;
 mod inspect;
 mod join;
 mod key;
+mod kubernetes;
 mod logging;
 mod members;
 mod openapi;

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 
 use super::config::{self, NodeDbConfig, ServerConfig};
 use super::duration::HumanDuration;
 use super::exit::{EXIT_CODES, Exit, Failure};
 use super::group::{self, PeersConfig};
+use super::kubernetes::{self, PREFIX};
 use super::logging::LogArgs;
 use super::output::Output;
 use super::server::{Ground, Replica};
@@ -24,9 +24,6 @@ use crate::controller::{
 use crate::founding::whole;
 use crate::store::PeerAddress;
 use crate::token::is_node_name;
-
-/// What the names of the operator's own objects begin with.
-const PREFIX: &str = "jointoken";
 
 /// Runs the Kubernetes operator: the controller, the door and the store
 ///
@@ -190,14 +187,12 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
 }
 
 async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
-    let kube = kube_config(args).await?;
+    let kube = kubernetes::config(args.kubeconfig.as_deref()).await?;
     let system_namespace = args
         .system_namespace
         .clone()
         .unwrap_or_else(|| kube.default_namespace.clone());
-    let client = Client::try_from(kube).map_err(|error| {
-        Failure::usage(format_args!("the Kubernetes API cannot be used: {error}"))
-    })?;
+    let client = kubernetes::client(kube)?;
     let statuses = Statuses::new(&client, &args.namespaces);
     statuses.check().await?;
     let scaling = scaling(args, config, &client, &system_namespace).await?;
@@ -271,24 +266,5 @@ async fn scaling(
                 whole(&error)
             ),
         )
-    })
-}
-
-async fn kube_config(args: &Args) -> Result<Config, Failure> {
-    let config = match &args.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| {
-                Failure::usage(format_args!("the kubeconfig {}: {error}", path.display()))
-            })?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| error.to_string())
-        }
-        None => Config::infer().await.map_err(|error| error.to_string()),
-    };
-    config.map_err(|error| {
-        Failure::usage(format_args!(
-            "there is no usable way to a Kubernetes API ({error}): give --kubeconfig, set KUBECONFIG, or run in a pod with a service account"
-        ))
     })
 }

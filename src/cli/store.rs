@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::admin::{Replica, failure};
 use super::exit::{EXIT_CODES, Failure};
+use super::found;
 use super::members;
 use super::output::Output;
 use super::snapshot;
@@ -35,6 +36,7 @@ enum Command {
         command: snapshot::Command,
     },
     Recover(snapshot::recover::Args),
+    Found(found::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +82,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Members(args) => members::run(args, output).await,
         Command::Upgrade(args) => upgrade::run(args, output).await,
         Command::Snapshot { command } => snapshot::run(command, output).await,
+        Command::Found(args) => found::run(args, output).await,
         Command::Recover(args) => snapshot::recover::run(args, output).await,
     }
 }

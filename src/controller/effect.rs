@@ -17,6 +17,8 @@ pub enum Effect {
     AddFinalizer,
     RemoveFinalizer,
     Register(Box<Register>),
+    /// Has the store know of an issuance that a status tells of, as one that has ended.
+    Import(Box<Register>),
     /// Ends the token, if it is live.
     Abort(TokenId, Reason),
     /// Ends the token, or bars the machine that was admitted.
@@ -37,7 +39,10 @@ pub enum Effect {
 impl Effect {
     /// It goes to the store.
     pub const fn is_proposal(&self) -> bool {
-        matches!(self, Self::Register(_) | Self::Abort(..) | Self::Revoke(..))
+        matches!(
+            self,
+            Self::Register(_) | Self::Import(_) | Self::Abort(..) | Self::Revoke(..)
+        )
     }
 
     /// Its name, for a metric's label.
@@ -46,6 +51,7 @@ impl Effect {
             Self::AddFinalizer => "add_finalizer",
             Self::RemoveFinalizer => "remove_finalizer",
             Self::Register(_) => "register",
+            Self::Import(_) => "import",
             Self::Abort(..) => "abort",
             Self::Revoke(..) => "revoke",
             Self::CreateSecret { .. } => "create_secret",

@@ -10,8 +10,9 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::{JoinToken, JoinTokenStatus};
-use crate::lifecycle::command::{Abort, Revoke};
-use crate::lifecycle::outcome::{AbortOutcome, RevokeOutcome};
+use crate::lifecycle::Reason;
+use crate::lifecycle::command::{Abort, Register, Revoke};
+use crate::lifecycle::outcome::{AbortOutcome, RegisterOutcome, RevokeOutcome};
 use crate::store::{TokenStore, submit};
 
 use super::effect::{Effect, Effected, Effects};
@@ -117,6 +118,26 @@ impl RealEffects {
         }
     }
 
+    /// Two commands: one that does both would be a new one in the log, which an earlier release cannot read. Stopped in
+    /// between, the next look ends what was registered.
+    async fn import(&self, register: &Register) -> Result<Effected, Error> {
+        let token_id = register.token_id;
+        match submit(&*self.store, register.clone()).await? {
+            RegisterOutcome::Created(_) => {
+                let abort = Abort {
+                    token_id,
+                    reason: Reason::Restored,
+                    keep_until_ms: None,
+                };
+                submit(&*self.store, abort).await?;
+                Ok(Effected::Outdated)
+            }
+            outcome @ RegisterOutcome::Refused(_) => Ok(Effected::Registered(outcome)),
+            // It is known by now.
+            _ => Ok(Effected::Outdated),
+        }
+    }
+
     async fn perform_effect(
         &self,
         resource: &JoinToken,
@@ -137,6 +158,7 @@ impl RealEffects {
                 let outcome = submit(&*self.store, (**register).clone()).await?;
                 Ok(Effected::Registered(outcome))
             }
+            Effect::Import(register) => self.import(register).await,
             Effect::Abort(token_id, reason) => {
                 let abort = Abort {
                     token_id: *token_id,

@@ -10,6 +10,7 @@ mod config;
 mod effect;
 mod error;
 mod execute;
+mod former;
 mod frozen;
 mod plan;
 mod publish;

@@ -193,6 +193,7 @@ impl Reconciler {
             status_ahead = position(&resource) > (founded.epoch, reached);
         }
         let former_token = self.former(&resource, &standing);
+        let settings = self.store.settings();
         let (by_spec, former) = secrets_to_look_at(&resource, &standing);
         let secret = match by_spec {
             true => self.secret(&resource, &resource.secret_name()).await?,
@@ -208,7 +209,9 @@ impl Reconciler {
             store: StoreFacts {
                 audience: founded.store_id.audience(),
                 epoch: founded.epoch,
-                reissue_interval_ms: self.store.settings().reissue_interval_ms,
+                reissue_interval_ms: settings.reissue_interval_ms,
+                max_token_ttl_ms: settings.max_token_ttl_ms,
+                restored_at: self.store.restored_at(),
             },
             now_ms: self.clock.now_ms(),
             fresh_token_id: TokenId::random()?,

@@ -7,12 +7,15 @@ use futures::future::BoxFuture;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::error::discreet;
-use crate::founding::{Creation, Founding, FoundingObject, Item, ItemName, Vault, VaultError};
+use crate::founding::{
+    Creation, ExchangeObject, ExchangeVault, Founding, FoundingObject, Item, ItemName, Vault,
+    VaultError,
+};
 
 /// Says which store an object belongs to.
 const STORE_ID: &str = "jointoken.io/store-id";
@@ -94,6 +97,43 @@ impl Vault for SecretVault {
     }
 }
 
+impl SecretVault {
+    async fn take_away(&self, name: ItemName, there: &Item) -> Result<(), VaultError> {
+        let place = || self.place(name);
+        let found = self.secrets.get_opt(&self.name(name)).await;
+        let Some(secret) = found.map_err(|error| failed(place(), error))? else {
+            return Ok(());
+        };
+        let uid = secret.metadata.uid.clone();
+        match item_of(secret) {
+            Ok(item) if item == *there => {}
+            Ok(_) => {
+                return Err(VaultError::new(place(), "is another one than a moment ago"));
+            }
+            Err(error) => return Err(VaultError::unfit(place(), error)),
+        }
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid,
+            resource_version: None,
+        });
+        match self.secrets.delete(&self.name(name), &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(failed(place(), error)),
+        }
+    }
+}
+
+impl ExchangeVault for SecretVault {
+    fn remove<'a>(
+        &'a self,
+        name: ItemName,
+        there: &'a Item,
+    ) -> BoxFuture<'a, Result<(), VaultError>> {
+        self.take_away(name, there).boxed()
+    }
+}
+
 /// The founding object: a ConfigMap `<prefix>-founding` with the store's id and epoch.
 pub struct FoundingConfigMap {
     config_maps: Api<ConfigMap>,
@@ -128,13 +168,9 @@ impl FoundingConfigMap {
     }
 
     async fn write(&self, founding: Founding) -> Result<Creation<Founding>, VaultError> {
-        let data = [
-            ("store-id", founding.store_id.to_string()),
-            ("epoch", founding.epoch.to_string()),
-        ];
         let config_map = ConfigMap {
             metadata: metadata(&self.name),
-            data: Some(data.map(|(key, value)| (key.to_owned(), value)).into()),
+            data: Some(data_of(founding)),
             ..ConfigMap::default()
         };
         match self.config_maps.create(&by_us(), &config_map).await {
@@ -148,6 +184,49 @@ impl FoundingConfigMap {
             Err(error) => Err(VaultError::new(self.place(), error)),
         }
     }
+}
+
+impl FoundingConfigMap {
+    /// Compares and swaps: what is written carries the version that was compared.
+    async fn swap(
+        &self,
+        there: Founding,
+        next: Founding,
+    ) -> Result<Creation<Founding>, VaultError> {
+        let failed = |error| VaultError::new(self.place(), error);
+        let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
+        let data = found.data.get_or_insert_default();
+        match owner(data.get("store-id"), data.get("epoch")) {
+            Some(says) if says == there => {}
+            Some(says) => return Ok(Creation::Exists(says)),
+            None => {
+                let what = "does not say which store was founded";
+                return Err(VaultError::unfit(self.place(), what));
+            }
+        }
+        data.extend(data_of(next));
+        // Somebody else's change meanwhile is a conflict: the next try looks at it.
+        let replaced = self.config_maps.replace(&self.name, &by_us(), &found).await;
+        replaced.map(|_| Creation::Created).map_err(failed)
+    }
+}
+
+impl ExchangeObject for FoundingConfigMap {
+    fn exchange(
+        &self,
+        there: Founding,
+        next: Founding,
+    ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>> {
+        self.swap(there, next).boxed()
+    }
+}
+
+fn data_of(founding: Founding) -> BTreeMap<String, String> {
+    [
+        ("store-id".to_owned(), founding.store_id.to_string()),
+        ("epoch".to_owned(), founding.epoch.to_string()),
+    ]
+    .into()
 }
 
 impl FoundingObject for FoundingConfigMap {

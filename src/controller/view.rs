@@ -47,6 +47,9 @@ pub struct StoreFacts {
     pub audience: Audience,
     pub epoch: u64,
     pub reissue_interval_ms: u64,
+    pub max_token_ttl_ms: u64,
+    /// The place in the log at which the store was restored. What changed last before is as its snapshot had it.
+    pub restored_at: Option<u64>,
 }
 
 impl View<'_> {

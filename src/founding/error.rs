@@ -22,15 +22,14 @@ pub(super) const FOUND_ANEW: &str =
 pub enum FoundingError {
     /// An empty data folder beside the mark of a founding.
     #[error(
-        "{place} says that store {} was founded, but this replica's data folder is empty: mount the volume that it had, as it was last, {OLDER_COPY}. \
-         Only if that is lost for good, delete {place} and the keys beside it ({keys}), and start again: that founds a new store, {FOUND_ANEW}",
-        .founding.store_id
+        "{place} says that store {id} was founded, but this replica's data folder is empty: mount the volume that it had, as it was last, {OLDER_COPY}. \
+         Only if that is lost for good: `jointoken store snapshot restore` makes a new store of a snapshot, and \
+         `jointoken store found --replace-lost {id}` founds one that knows nothing, {FOUND_ANEW}",
+        id = .founding.store_id
     )]
     EmptyFolder {
         /// Where the founding object is.
         place: String,
-        /// Where the keys are, all of them.
-        keys: String,
         /// What it says.
         founding: Founding,
     },

@@ -216,7 +216,6 @@ impl Site<'_> {
         {
             return Err(FoundingError::EmptyFolder {
                 place: object.place(),
-                keys: ItemName::ALL.map(|item| self.vault.place(item)).join(", "),
                 founding,
             });
         }

@@ -142,6 +142,10 @@ impl TokenStore for GuardedStore {
         self.store.founded()
     }
 
+    fn restored_at(&self) -> Option<u64> {
+        self.store.restored_at()
+    }
+
     fn settings(&self) -> Settings {
         self.store.settings()
     }

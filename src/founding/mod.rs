@@ -14,6 +14,7 @@
 //! (the mark for the whole cluster). This room must not know HTTP, Kubernetes or the resource.
 
 mod checks;
+mod cluster;
 mod data_folder;
 mod error;
 mod folder_vault;
@@ -23,12 +24,14 @@ mod identity;
 mod item;
 mod key_ring;
 mod material;
+mod replace;
 mod restore;
 mod set_aside;
 #[cfg(test)]
 mod tests;
 mod vault;
 
+pub use cluster::{Cluster, ClusterError};
 pub use data_folder::{DataFolder, IfAbsent, OnDisk};
 pub use error::FoundingError;
 pub use folder_vault::FolderVault;
@@ -38,8 +41,12 @@ pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
-pub use restore::{Mismatch, Plan, Prospect, Report, RestoreError, RestoreRequest, Unfinished};
+pub use replace::{ReplaceError, ReplaceRequest, Replacement};
+pub use restore::{
+    Home, Mismatch, Plan, Prospect, Report, RestoreError, RestoreRequest, Unfinished,
+};
 pub use set_aside::set_aside;
 pub use vault::{
-    Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject, Vault, VaultError, whole,
+    Creation, ExchangeObject, ExchangeVault, FormerEpoch, FormerEpochs, Founding, FoundingObject,
+    Vault, VaultError, whole,
 };

@@ -56,6 +56,26 @@ pub trait FoundingObject: Send + Sync {
     fn place(&self) -> String;
 }
 
+/// A vault whose items can be exchanged: for who makes a new store of a former one, while no replica runs.
+pub trait ExchangeVault: Vault {
+    /// Takes the item of this name away, if it is still this one or gone already.
+    fn remove<'a>(
+        &'a self,
+        name: ItemName,
+        there: &'a Item,
+    ) -> BoxFuture<'a, Result<(), VaultError>>;
+}
+
+/// A founding object that can be made another store's.
+pub trait ExchangeObject: FoundingObject {
+    /// Has it say `next`, if it says `there`. Otherwise what it says.
+    fn exchange(
+        &self,
+        there: Founding,
+        next: Founding,
+    ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>>;
+}
+
 /// What former foundings have left behind, outside of any store.
 ///
 /// A store that is founded where there was one before takes a higher epoch, so that whatever tells

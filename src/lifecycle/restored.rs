@@ -13,6 +13,8 @@ pub struct Restore {
     pub index: u64,
     /// What the new store is: its id is another than the former's and its epoch is higher.
     pub founded: Founded,
+    /// The clock is set back to this, if it is ahead of it. Milliseconds since the epoch.
+    pub clock_ms: Option<u64>,
 }
 
 /// That a state was restored, and from what.

@@ -552,6 +552,10 @@ impl<Rt: AsyncRuntime> TokenStore for RaftStore<Rt> {
         self.0.live.read().founded().cloned()
     }
 
+    fn restored_at(&self) -> Option<u64> {
+        self.0.live.read().restored().map(|restored| restored.index)
+    }
+
     fn settings(&self) -> Settings {
         self.0.live.read().settings().clone()
     }

@@ -28,17 +28,27 @@ pub struct InMemoryStore {
 impl InMemoryStore {
     /// An empty store; the clock stamps what is proposed.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::with_state(clock, State::new())
+    }
+
+    /// A store that goes on from this state.
+    pub fn with_state(clock: Arc<dyn Clock>, state: State) -> Self {
         let health = Health {
             is_leader: true,
             leader_known: true,
             ..Health::default()
         };
         Self {
-            live: Live::new(State::new()),
-            index: Mutex::new(0),
+            index: Mutex::new(state.last_change()),
+            live: Live::new(state),
             clock,
             health: watch::Sender::new(health),
         }
+    }
+
+    /// What a snapshot would hold.
+    pub fn state(&self) -> State {
+        self.live.read().clone()
     }
 
     /// Lets it lose its leader, or find one again.
@@ -97,6 +107,10 @@ impl TokenStore for InMemoryStore {
 
     fn founded(&self) -> Option<Founded> {
         self.live.read().founded().cloned()
+    }
+
+    fn restored_at(&self) -> Option<u64> {
+        self.live.read().restored().map(|restored| restored.index)
     }
 
     fn settings(&self) -> Settings {

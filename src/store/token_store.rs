@@ -37,6 +37,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// How the store was founded; `None` before it is.
     fn founded(&self) -> Option<Founded>;
 
+    /// The place in the log at which the state was restored from a former store's snapshot; `None`: it never was.
+    fn restored_at(&self) -> Option<u64>;
+
     /// The limits in force, as applied here.
     fn settings(&self) -> Settings;
 

@@ -129,6 +129,10 @@ impl TokenStore for ScriptedStore {
         self.inner.founded()
     }
 
+    fn restored_at(&self) -> Option<u64> {
+        self.inner.restored_at()
+    }
+
     fn settings(&self) -> Settings {
         self.inner.settings()
     }

@@ -7,6 +7,8 @@
 mod cluster;
 
 mod mortal;
+mod replacing;
+mod restoring;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use jointoken::clock::ManualClock;
 use jointoken::controller::{FoundingConfigMap, SecretVault};
 use jointoken::founding::{
-    FolderVault, FoundingError, FoundingObject, Identity, IfAbsent, ItemName, OnDisk, Opened, Site,
-    Vault, found_or_open,
+    Cluster, FolderVault, FormerEpoch, FormerEpochs, FoundingError, FoundingObject, Identity,
+    IfAbsent, ItemName, OnDisk, Opened, Site, Vault, VaultError, found_or_open,
 };
 use jointoken::pki::TrustDomain;
 use jointoken::store::reference::InMemoryStore;
@@ -107,6 +109,45 @@ fn prints(opened: &Opened) -> (Identity, [Vec<u8>; 5]) {
         material.offline_master.fingerprint().0.to_vec(),
     ];
     (opened.identity.clone(), prints)
+}
+
+/// Where statuses tell of this epoch.
+struct Told(u64);
+
+impl FormerEpochs for Told {
+    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
+        let place = "the status of JoinToken edge/n1".to_owned();
+        ready(Ok(FormerEpoch {
+            epoch: self.0,
+            place,
+        }))
+        .boxed()
+    }
+}
+
+impl Replica {
+    /// The cluster's keys and mark, as a process with this life exchanges them.
+    fn cluster(&self, life: &Arc<Life>, told: u64) -> Cluster {
+        let (client, namespace) = (&self.ground.client, &self.ground.namespace);
+        Cluster {
+            vault: Arc::new(Mortal {
+                life: life.clone(),
+                it: SecretVault::new(client.clone(), namespace, "jointoken"),
+            }),
+            object: Arc::new(Mortal {
+                life: life.clone(),
+                it: FoundingConfigMap::new(client.clone(), namespace, "jointoken"),
+            }),
+            former: Arc::new(Told(told)),
+        }
+    }
+
+    /// What the cluster's mark says.
+    async fn mark(&self) -> (String, String) {
+        let object = self.config_maps().get("jointoken-founding").await;
+        let data = object.unwrap().data.unwrap();
+        (data["store-id"].clone(), data["epoch"].clone())
+    }
 }
 
 fn deaths(effects: usize) -> impl Iterator<Item = Death> {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::{BoxFuture, FutureExt as _};
 use jointoken::founding::{
-    Creation, DataFolder, Founding, FoundingObject, Identity, IfAbsent, Item, ItemName, Vault,
-    VaultError,
+    Creation, DataFolder, ExchangeObject, ExchangeVault, Founding, FoundingObject, Identity,
+    IfAbsent, Item, ItemName, Vault, VaultError,
 };
 use jointoken::store::{OpenError, TokenStore};
 
@@ -95,6 +95,26 @@ impl<O: FoundingObject> FoundingObject for Mortal<O> {
 
     fn place(&self) -> String {
         self.it.place()
+    }
+}
+
+impl<V: ExchangeVault> ExchangeVault for Mortal<V> {
+    fn remove<'a>(
+        &'a self,
+        name: ItemName,
+        there: &'a Item,
+    ) -> BoxFuture<'a, Result<(), VaultError>> {
+        self.life.effect(self.it.remove(name, there)).boxed()
+    }
+}
+
+impl<O: ExchangeObject> ExchangeObject for Mortal<O> {
+    fn exchange(
+        &self,
+        there: Founding,
+        next: Founding,
+    ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>> {
+        self.life.effect(self.it.exchange(there, next)).boxed()
     }
 }
 

@@ -25,6 +25,7 @@ fn restore_at(index: u64) -> Restore {
             epoch: 2,
             ..founding()
         },
+        clock_ms: None,
     }
 }
 
@@ -199,12 +200,62 @@ fn the_former_keys_mint_nothing_and_are_never_adopted_again() {
             epoch: 3,
             ..founding()
         },
+        clock_ms: None,
     };
     let state = store.state.clone().restore(&third).unwrap();
     state.check_invariants().unwrap();
     assert_eq!(state.retired_keys().len(), before.state.keys().len() + 1);
     assert_eq!(state.restored().unwrap().former_store_id, NEW_STORE);
     assert_eq!(state.record(&token(20)).unwrap().phase, Phase::Aborted);
+}
+
+/// Somebody's clock was ten years ahead when it came to lead: nothing is issued until it is set back.
+#[test]
+fn a_clock_that_is_set_back_issues_again() {
+    let mut store = one_of_each();
+    let right_ms = store.at_ms;
+    store.wait(3650 * DAY).apply(sweep());
+    store.apply(abort(1));
+    let restore = Restore {
+        clock_ms: Some(right_ms),
+        ..restore_at(store.index + 1)
+    };
+    let state = store.state.clone().restore(&restore).unwrap();
+    state.check_invariants().unwrap();
+    assert_eq!(state.now_ms(), right_ms);
+    for record in state.records() {
+        assert!(record.terminal_at_ms <= Some(right_ms), "{record:?}");
+        assert!(record.issued_at_ms <= right_ms);
+    }
+    let mut store = Store {
+        state,
+        index: restore.index,
+        at_ms: right_ms,
+    };
+    let key_id = adopt(&mut store, 0x51, Purpose::Resource);
+    let issued = store.run(Register {
+        revision: 2,
+        token_id: token(20),
+        key_id,
+        ..register()
+    });
+    let RegisterOutcome::Created(record) = issued else {
+        panic!("{issued:?}");
+    };
+    assert_eq!(record.issued_at_ms, right_ms);
+    assert_eq!(record.expires_at_ms, right_ms + HOUR);
+    // A clock is never set forward by this.
+    let forward = Restore {
+        index: store.index + 1,
+        founded: Founded {
+            store_id: StoreId([0x78; 16]),
+            epoch: 3,
+            ..founding()
+        },
+        clock_ms: Some(u64::MAX),
+    };
+    let state = store.state.clone().restore(&forward).unwrap();
+    assert_eq!(state.now_ms(), right_ms);
 }
 
 #[test]
@@ -288,6 +339,7 @@ proptest! {
     fn whatever_was_commanded_before(
         drawn in proptest::collection::vec((steps(), drawn()), 1..100),
         after in proptest::collection::vec((steps(), drawn()), 1..60),
+        back_to_ms in START - DAY..START + 30 * DAY,
     ) {
         let mut store = Store::founded();
         for command in commands(&drawn, store.at_ms) {
@@ -321,6 +373,15 @@ proptest! {
                 prop_assert_eq!(record, &expected);
             }
         }
+        // With its clock set back to whenever.
+        let set_back = Restore { clock_ms: Some(back_to_ms), ..restore.clone() };
+        let back = store.state.clone().restore(&set_back).unwrap();
+        back.check_invariants().map_err(|violation| TestCaseError::fail(violation.to_string()))?;
+        prop_assert_eq!(back.now_ms(), store.state.now_ms().min(back_to_ms));
+        let image = back.encode();
+        let decoded = State::decode(&image).expect("its own image");
+        prop_assert_eq!(decoded.next_due_ms(), back.next_due_ms());
+
         let image = state.encode();
         let decoded = State::decode(&image).expect("its own image");
         prop_assert_eq!(decoded.encode(), image);

@@ -2,11 +2,28 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
+use crate::cluster::variable;
 use crate::place::Place;
-use crate::program::{Machine, id_of};
+use crate::program::{Machine, Ran, id_of, run, text};
+
+/// `jointoken store found --replace-lost`, as the cluster's administrator.
+fn replace(place: &Place, lost: &str, more: &[&str]) -> Ran {
+    let (data, kubeconfig) = (place.data(), variable("JOINTOKEN_TEST_KUBECONFIG"));
+    let what = ["store", "found", "--replace-lost", lost];
+    let place = [
+        "--data-dir",
+        text(&data),
+        "--trust-domain",
+        "prod.example",
+        "--system-namespace",
+        &place.system.namespace,
+        "--kubeconfig",
+        &kubeconfig,
+    ];
+    run(&[&what[..], &place, more].concat())
+}
 
 #[tokio::test]
 async fn a_store_founded_anew_issues_nothing_again_that_a_former_one_had_issued() {
@@ -29,7 +46,8 @@ async fn a_store_founded_anew_issues_nothing_again_that_a_former_one_had_issued(
         &mark,
         "data folder is empty",
         "as it was last",
-        "jointoken-door-ca",
+        "jointoken store snapshot restore",
+        "jointoken store found --replace-lost",
     ];
     place.setup().run().fails(1, &says);
     assert!(!place.data().join("identity").exists());
@@ -37,22 +55,18 @@ async fn a_store_founded_anew_issues_nothing_again_that_a_former_one_had_issued(
     // For good, so what the message says is done.
     let marks: Api<ConfigMap> =
         Api::namespaced(place.system.client.clone(), &place.system.namespace);
-    let now = DeleteParams::default();
-    marks.delete("jointoken-founding", &now).await.unwrap();
-    // One of its keys is still there: founded over it would be half of each.
-    place
-        .setup()
-        .run()
-        .fails(1, &["already holds", "of another store", "door-ca"]);
-    for key in place.keys().list(&ListParams::default()).await.unwrap() {
-        let name = key.metadata.name.unwrap();
-        place.keys().delete(&name, &now).await.unwrap();
-    }
+    let marked = marks.get("jointoken-founding").await.unwrap();
+    let lost = marked.data.unwrap()["store-id"].clone();
+    replace(&place, &lost, &[]).fails(2, &["--yes"]);
+    replace(&place, &"7".repeat(32), &["--yes"]).fails(2, &["only the store that it names"]);
+    assert!(!place.data().join("identity").exists());
+    let said = replace(&place, &lost, &["--yes"]).ok().stdout;
+    assert!(said.contains("in epoch 2 takes the place of"), "{said}");
     let operator = place.start();
     assert!(operator.log().contains("epoch=2"), "{}", operator.log());
 
     let message = place.wait_for("live", "Ready", "False", "Restored").await;
-    assert!(message.contains("it was founded anew"), "{message}");
+    assert!(message.contains("founded anew"), "{message}");
     let message = place.wait_for("used", "Ready", "False", "Restored").await;
     assert!(message.contains("revision"), "{message}");
     let told = place

@@ -26,6 +26,7 @@ mod full_disk;
 mod group;
 mod keys;
 mod offline;
+mod restored_cluster;
 mod restoring;
 mod rights;
 mod scaling;

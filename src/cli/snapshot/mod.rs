@@ -1,5 +1,6 @@
 //! `jointoken store snapshot`.
 
+mod clock;
 mod contents;
 mod inspect;
 mod part_file;

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checksum;
-use super::restore::{Former, restore};
+use super::clock::ClockArgs;
+use super::restore::{Former, home, restore};
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
+use crate::cli::kubernetes::ClusterArgs;
 use crate::cli::output::Output;
 use crate::founding::RestoreRequest;
 use crate::store::disk::{Disk, RealDisk};
@@ -17,6 +19,8 @@ use crate::store::{Backup, OpenError, Survivor};
 /// replica's data folder, also entries at its end that it does not know to be committed. What the group has committed without
 /// this replica is lost: who was admitted then is not known to the new store. The replica must not run; its folder is only
 /// read. A lone replica whose folder is whole needs no recovery: start it.
+///
+/// With --system-namespace the store is an operator's, as for `store snapshot restore`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 Examples:
@@ -31,11 +35,15 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// The former store's keys, which are only read [default: keys in the surviving data folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "system_namespace")]
     keys_dir: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// The new store's epoch is above this one, too
     #[arg(long, value_name = "N", default_value_t = 0)]
     epoch_above: u64,
+    #[command(flatten)]
+    clock: ClockArgs,
     /// Does not ask
     #[arg(long)]
     yes: bool,
@@ -70,8 +78,9 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let keys = args.keys_dir.unwrap_or_else(|| args.survivor.join("keys"));
     let request = RestoreRequest {
         data: args.data_dir,
-        keys,
+        home: home(&args.cluster, keys).await?,
         epoch_above: args.epoch_above,
+        clock_ms: args.clock.to_ms(&former.backup)?,
     };
     restore(&former, request, args.yes, output).await
 }

@@ -1,15 +1,17 @@
 //! `jointoken store snapshot restore`.
 
 use std::fmt;
-use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::clock::{self, ClockArgs};
 use super::contents::{Key, Tokens, age, signing_keys};
+use crate::cli::confirm::confirm;
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
+use crate::cli::kubernetes::ClusterArgs;
 use crate::cli::output::{Output, note};
-use crate::founding::{Prospect, Report, RestoreError, RestoreRequest};
+use crate::founding::{Home, Prospect, Report, RestoreError, RestoreRequest};
 use crate::store::Backup;
 
 /// Makes a new store from a snapshot, in the empty data folder of a replica that does not run
@@ -19,12 +21,17 @@ use crate::store::Backup;
 /// former store is accepted any more. Machines that were admitted stay admitted: the CAs are kept, so the backup of the keys
 /// has to be at hand, and only the signing keys are made anew. Afterwards start `jointoken serve` on the folder.
 ///
-/// The former store must not run again beside the new one. Restoring is for `serve`; not for a store in Kubernetes yet.
+/// With --system-namespace the store is an operator's: its Secrets and its founding ConfigMap become those of the new store,
+/// which takes an epoch above all that JoinTokens tell of. The data folder is the (mounted) one of the first replica; scale
+/// the operator to 0 before, and empty the folders of the other replicas. What is interrupted is finished by the same command.
+///
+/// The former store must not run again beside the new one.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 Examples:
   jointoken store snapshot restore jointoken.snapshot --data-dir /var/lib/jointoken --keys-dir /backup/keys
   jointoken store snapshot restore jointoken.snapshot --data-dir /var/lib/jointoken --yes
+  jointoken store snapshot restore jointoken.snapshot --data-dir /mnt/data-0 --system-namespace jointoken-system
 
 {EXIT_CODES}"))]
 pub struct Args {
@@ -36,11 +43,15 @@ pub struct Args {
     data_dir: PathBuf,
     /// The backup of the former store's keys, which is only read unless it is in the data folder, where it is put aside
     /// [default: keys in the data folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "system_namespace")]
     keys_dir: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// The new store's epoch is above this one, too: for what tells of a later epoch than the snapshot
     #[arg(long, value_name = "N", default_value_t = 0)]
     epoch_above: u64,
+    #[command(flatten)]
+    clock: ClockArgs,
     /// Does not ask
     #[arg(long)]
     yes: bool,
@@ -59,6 +70,9 @@ struct Restored<'a> {
     ended_tokens: u64,
     /// Refused from now on.
     retired_keys: Vec<Key>,
+    /// For people alone.
+    #[serde(skip)]
+    in_cluster: bool,
 }
 
 impl fmt::Display for Restored<'_> {
@@ -75,6 +89,13 @@ impl fmt::Display for Restored<'_> {
         )?;
         for key in &self.retired_keys {
             writeln!(f, "retired {} {}", key.fingerprint, key.name)?;
+        }
+        if self.in_cluster {
+            return write!(
+                f,
+                "empty the data folders of other replicas, start the operator with {} as its first one's, export keys anew and give NodeDB a new secret; then take a backup of its Secrets",
+                self.data_dir.display()
+            );
         }
         write!(
             f,
@@ -103,10 +124,17 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let keys = args.keys_dir.unwrap_or_else(|| args.data_dir.join("keys"));
     let request = RestoreRequest {
         data: args.data_dir,
-        keys,
+        home: home(&args.cluster, keys).await?,
         epoch_above: args.epoch_above,
+        clock_ms: args.clock.to_ms(&former.backup)?,
     };
     restore(&former, request, args.yes, output).await
+}
+
+/// Where the keys are: in the cluster that is meant, or in this folder.
+pub(super) async fn home(cluster: &ClusterArgs, keys: PathBuf) -> Result<Home, Failure> {
+    let cluster = cluster.cluster().await?;
+    Ok(cluster.map_or(Home::Folder(keys), Home::Cluster))
 }
 
 /// What a new store is made of.
@@ -127,41 +155,37 @@ pub(super) async fn restore(
 ) -> Result<(), Failure> {
     let Former { backup, sha256, .. } = former;
     let data = request.data.clone();
+    let in_cluster = matches!(request.home, Home::Cluster(_));
+    let clock = request.clock_ms.map(|to_ms| clock::meaning(backup, to_ms));
     let prospect = Prospect::of(backup, sha256, request)
         .await
         .map_err(failed)?;
     if !yes {
-        ask(former, &prospect, &data)?;
+        ask(former, &prospect, &data, clock.as_deref())?;
     }
     for signing_key in prospect.notes() {
         note(&format_args!("note: {signing_key}; it is made anew anyway"));
     }
     let report = prospect.carry_out().await.map_err(failed)?;
-    output.print(&restored(backup, &report, &data))
+    output.print(&restored(backup, &report, &data, in_cluster))
 }
 
 /// Says what restoring means, and asks.
-fn ask(former: &Former, prospect: &Prospect, data: &Path) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(
-            "restoring ends all unused tokens of the store and retires its signing keys: give --yes if that is what you want, there is no terminal to ask on",
-        ));
+fn ask(
+    former: &Former,
+    prospect: &Prospect,
+    data: &Path,
+    clock: Option<&str>,
+) -> Result<(), Failure> {
+    let mut meaning = meaning(former, prospect);
+    if let Some(clock) = clock {
+        meaning = format!("{meaning}\n- {clock}");
     }
-    note(&meaning(former, prospect));
-    note(&format_args!(
-        "Restore into {}? Type yes to go on:",
-        data.display()
-    ));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    if read.is_ok() && answer.trim() == "yes" {
-        Ok(())
-    } else {
-        Err(Failure::new(
-            Exit::Failed,
-            "not restored: nothing was changed",
-        ))
-    }
+    confirm(
+        &meaning,
+        &format!("Restore into {}?", data.display()),
+        "restoring ends all unused tokens of the store and retires its signing keys",
+    )
 }
 
 fn meaning(Former { backup, origin, .. }: &Former, prospect: &Prospect) -> String {
@@ -181,7 +205,12 @@ fn meaning(Former { backup, origin, .. }: &Former, prospect: &Prospect) -> Strin
     )
 }
 
-fn restored<'a>(backup: &Backup, report: &Report, data_dir: &'a Path) -> Restored<'a> {
+fn restored<'a>(
+    backup: &Backup,
+    report: &Report,
+    data_dir: &'a Path,
+    in_cluster: bool,
+) -> Restored<'a> {
     let made = backup.founded().fingerprints.iter();
     let signing = made.filter(|(role, _)| !role.ends_with("-ca"));
     let signing = signing.map(|(role, print)| Key {
@@ -204,6 +233,7 @@ fn restored<'a>(backup: &Backup, report: &Report, data_dir: &'a Path) -> Restore
         index: report.index,
         ended_tokens: report.ended,
         retired_keys,
+        in_cluster,
     }
 }
 

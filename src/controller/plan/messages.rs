@@ -96,6 +96,11 @@ pub(super) fn adopted(view: &View<'_>, in_force: &InForce) -> String {
             ended(in_force),
             new_token(view)
         ),
+        Phase::Aborted if in_force.aborted == Some(Reason::Restored) => format!(
+            "revision {revision} was issued before this resource was created, by a store that was restored or founded \
+             anew since, and whether its token was used cannot be known: {}",
+            new_token(view)
+        ),
         Phase::Expired | Phase::Aborted => format!(
             "the token of revision {revision} ended unused{} before this resource was created: {}",
             ended(in_force),
@@ -131,7 +136,7 @@ const fn aborted(reason: Reason) -> &'static str {
             "the token was ended because admission.maxClaims claims came to nothing"
         }
         Reason::Restored => {
-            "the token was ended because the store was restored and whether it had been used cannot be known"
+            "the store was restored or founded anew after the token was issued, so the token was ended; whether it had been used cannot be known"
         }
         Reason::Operator => "the token was ended by an operator by hand",
     }

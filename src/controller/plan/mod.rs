@@ -17,6 +17,7 @@ use crate::lifecycle::{Phase, Reason};
 use crate::store::StoreError;
 
 use super::effect::{Effect, Notice};
+use super::former::{self, Told};
 use super::frozen;
 use super::secret::SecretSeen;
 use super::standing::{InForce, Relation};
@@ -54,6 +55,10 @@ pub enum Then {
 
 /// What is to be done. What ends a token comes first, whatever else is wrong.
 pub fn plan(view: &View<'_>) -> Plan {
+    // Before all else, also of a resource that is about to vanish: once its status is gone nobody knows any more.
+    if let Some(told) = to_be_imported(view) {
+        return propose(Effect::Import(Box::new(former::import(view, &told))));
+    }
     if view.resource.metadata.deletion_timestamp.is_some() {
         return plan_deletion(view);
     }
@@ -70,6 +75,13 @@ pub fn plan(view: &View<'_>) -> Plan {
     settle(view, obstacle)
 }
 
+/// What the status tells of a former store and this one does not know.
+fn to_be_imported(view: &View<'_>) -> Option<Told> {
+    let told = Told::of(&view.resource, view.store.epoch)?;
+    let in_force = view.standing.in_force.as_ref();
+    (!view.registered && told.is_beyond(in_force)).then_some(told)
+}
+
 /// A live token that nobody asked to end and that must not live on, and what it is said to have ended of.
 fn to_be_ended<'a>(view: &'a View<'_>) -> Option<(&'a InForce, Reason)> {
     let in_force = view.standing.in_force.as_ref();
@@ -77,6 +89,10 @@ fn to_be_ended<'a>(view: &'a View<'_>) -> Option<(&'a InForce, Reason)> {
     if view.status_ahead {
         // The store has lost what came after some point, and perhaps that the token was used. A status is never
         // believed when it keeps a token alive; one that was edited ends its own token at the worst.
+        return Some((in_force, Reason::Restored));
+    }
+    // An import that was stopped half way, or one that came too late: it counts as used.
+    if Told::of(&view.resource, view.store.epoch).is_some_and(|told| told.contradicts(in_force)) {
         return Some((in_force, Reason::Restored));
     }
     // Its namespace is gone and its resource with it, unseen. Whoever has the namespace's name now must not
@@ -181,6 +197,25 @@ fn reissue_at_ms(view: &View<'_>) -> Option<u64> {
             .saturating_add(view.store.reissue_interval_ms)
     });
     Some(reissue_not_before_ms.unwrap_or(by_record))
+}
+
+/// What ended unused in the snapshot that the store was restored from: it may have been issued again since, and used.
+fn may_have_been_reissued(view: &View<'_>) -> bool {
+    let Some(in_force) = &view.standing.in_force else {
+        return false;
+    };
+    let is_former = view.store.restored_at >= Some(in_force.changed_at_index);
+    (is_former && reissue_at_ms(view).is_some())
+        || Told::of(&view.resource, view.store.epoch)
+            .is_some_and(|told| told.is_reissue_of(in_force))
+}
+
+/// The status tells of a token that the store has not come to know: it is all that is known of it, and stays.
+fn knows_more(view: &View<'_>) -> bool {
+    let in_force = view.standing.in_force.as_ref();
+    Told::of(&view.resource, view.store.epoch).is_some_and(|told| {
+        told.is_beyond(in_force) || in_force.is_some_and(|in_force| told.is_reissue_of(in_force))
+    })
 }
 
 fn plan_registration(view: &View<'_>) -> Plan {

@@ -43,6 +43,8 @@ pub(in crate::controller) enum Obstacle {
     StoreUnavailable(StoreError),
     /// The status tells of a token that the store does not know: one of an earlier founding, or forgotten.
     StoreReplaced,
+    /// It ended unused before the store was restored, and nobody knows whether it was issued again since.
+    MayHaveBeenReissued,
 }
 
 impl Obstacle {
@@ -62,7 +64,11 @@ impl Obstacle {
                     return Some(Self::StoreReplaced);
                 }
             }
-            Relation::Current { .. } => {}
+            Relation::Current { .. } => {
+                if super::may_have_been_reissued(view) {
+                    return Some(Self::MayHaveBeenReissued);
+                }
+            }
         }
         if view.resource.spec.revoked || !is_token_wanted(view) {
             return None;
@@ -95,7 +101,7 @@ impl Obstacle {
             Self::SecretRefused(_) => ConditionReason::SecretRefused,
             Self::NameNotAllowed(_) => ConditionReason::NameNotAllowed,
             Self::KeyMissing => ConditionReason::KeyUnavailable,
-            Self::StoreReplaced => ConditionReason::Restored,
+            Self::StoreReplaced | Self::MayHaveBeenReissued => ConditionReason::Restored,
             Self::StoreUnavailable(StoreError::KeysAmiss) => ConditionReason::KeyUnavailable,
             Self::StoreUnavailable(_) => ConditionReason::StoreUnavailable,
             Self::SecretName | Self::Unrenderable(_) | Self::Field(_) => ConditionReason::Refused,
@@ -180,6 +186,11 @@ impl Obstacle {
                 "the store does not know the token that was issued (it was founded anew, or has forgotten it), and \
                  whether it was used cannot be known: {}",
                 set_revision(view, view.status().revision.unwrap_or(1).saturating_add(1)),
+            ),
+            Self::MayHaveBeenReissued => format!(
+                "the store was restored from a snapshot in which the token had ended unused; whether it was issued \
+                 again after that, and used, cannot be known, so it is not issued again by itself: {}",
+                new_token(view),
             ),
             Self::Refused(refusal) => match refusal {
                 Refusal::UnknownKey(key) => format!(

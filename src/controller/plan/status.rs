@@ -5,11 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::{self, JoinTokenStatus, JoinerStatus, LastFailure};
 use crate::lifecycle::command::Failure;
 use crate::lifecycle::record::Origin;
-use crate::lifecycle::{Phase, Record};
+use crate::lifecycle::{Phase, Reason, Record};
 
+use super::super::former::is_import;
 use super::super::standing::InForce;
 use super::super::view::View;
-use super::{Obstacle, conditions};
+use super::{Obstacle, conditions, knows_more};
 
 /// The whole status. What is no longer known of a token, since its record is forgotten, stays as it was reported.
 pub(super) fn desired(
@@ -19,6 +20,13 @@ pub(super) fn desired(
 ) -> JoinTokenStatus {
     let old = view.status();
     let mut status = match &view.standing.in_force {
+        // At its old place in the log: as long as it stands there it is not taken for what this store says.
+        _ if knows_more(view) => of_former_store(&old),
+        Some(in_force) if is_import(view, in_force) => JoinTokenStatus {
+            store_epoch: Some(position(view, in_force, &old).0),
+            store_index: Some(position(view, in_force, &old).1),
+            ..of_former_store(&old)
+        },
         Some(in_force) => of_issuance(view, in_force, &old),
         None if matches!(
             obstacle,
@@ -51,10 +59,7 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
     status.revision = Some(in_force.revision);
     status.reissues = Some(in_force.reissue);
     status.token_id = Some(token_id);
-    // The API server lets the pair only grow. Where the status has more than the record, and this is the leader's
-    // look, it was edited or outlived the record it was made from: it stays as it is.
-    let recorded = (view.store.epoch, in_force.changed_at_index);
-    let (epoch, index) = recorded.max(reported_at(old));
+    let (epoch, index) = position(view, in_force, old);
     (status.store_epoch, status.store_index) = (Some(epoch), Some(index));
     if in_force.phase == Phase::Consumed {
         status.consumed_at = in_force.ended_at_ms.and_then(time);
@@ -67,6 +72,12 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
         }
     }
     status
+}
+
+/// Where in the store's log the new status is. The API server lets the pair only grow. Where the status has more than
+/// the record, and this is the leader's look, it was edited or outlived the record it was made from: it stays as it is.
+fn position(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> (u64, u64) {
+    (view.store.epoch, in_force.changed_at_index).max(reported_at(old))
 }
 
 /// Where in the store's log the status was, or claims to have been, when it was written.
@@ -84,10 +95,14 @@ pub(super) fn is_news(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus
 fn of_record(status: &mut JoinTokenStatus, record: &Record) {
     status.issued_at = time(record.issued_at_ms);
     status.expires_at = time(record.expires_at_ms);
-    status.consumed_at = record
-        .admission
-        .as_ref()
-        .and_then(|admission| time(admission.at_ms));
+    // What the former store told of its end after the snapshot that this one was restored from is all there is.
+    let is_known_no_more = record.aborted == Some(Reason::Restored);
+    if !is_known_no_more {
+        status.consumed_at = record
+            .admission
+            .as_ref()
+            .and_then(|admission| time(admission.at_ms));
+    }
     status.attempts = Some(record.attempts);
     status.last_failure = record.last_failure.and_then(|last| {
         Some(LastFailure {
@@ -104,6 +119,9 @@ fn of_record(status: &mut JoinTokenStatus, record: &Record) {
         (None, Some(claim)) => (Some(claim.joiner), claim.address),
         (None, None) => (None, None),
     };
+    if is_known_no_more && status.consumed_at.is_some() {
+        return;
+    }
     status.joiner = Some(JoinerStatus {
         node_name,
         address: address.map(|address| address.to_string()),

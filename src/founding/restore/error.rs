@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::former_keys::Mismatch;
 use super::report::NoReport;
+use crate::founding::cluster::ClusterError;
 use crate::founding::item::ItemName;
 use crate::founding::material::ContentError;
-use crate::founding::vault::VaultError;
+use crate::founding::vault::{FormerEpoch, Founding, VaultError};
 use crate::lifecycle::RestoreRefusal;
 use crate::pki::PkiError;
 use crate::store::OpenError;
@@ -42,6 +43,24 @@ pub enum RestoreError {
         .0.display()
     )]
     OtherSnapshot(PathBuf),
+    /// It was begun for a store elsewhere.
+    #[error("{}", other_home(*.in_cluster))]
+    OtherHome { in_cluster: bool },
+    /// A status tells of an epoch that no store can come to by itself.
+    #[error(
+        "{} says that there was epoch {}, and no store can have a higher one: find out who wrote that, and delete it",
+        .0.place, .0.epoch
+    )]
+    NoEpochAbove(FormerEpoch),
+    /// The cluster's mark is that of a store that the snapshot does not know.
+    #[error(
+        "{place} names store {} in epoch {}, and the snapshot is not of that store: is this the right namespace? Nothing was changed",
+        .found.store_id, .found.epoch
+    )]
+    OtherFounding { place: String, found: Founding },
+    /// Mark or keys of the cluster could not be exchanged.
+    #[error("{0}; to go on, run the same command again")]
+    Cluster(#[from] ClusterError),
     /// The state cannot be made that of a new store.
     #[error(transparent)]
     State(#[from] RestoreRefusal),
@@ -73,8 +92,25 @@ impl RestoreError {
     pub const fn is_about_input(&self) -> bool {
         matches!(
             self,
-            Self::NotEmpty { .. } | Self::Keys(_) | Self::NoEpochLeft(_) | Self::OtherSnapshot(_)
+            Self::NotEmpty { .. }
+                | Self::Keys(_)
+                | Self::NoEpochLeft(_)
+                | Self::NoEpochAbove(_)
+                | Self::OtherSnapshot(_)
+                | Self::OtherHome { .. }
+                | Self::OtherFounding { .. }
         )
+    }
+}
+
+const fn other_home(in_cluster: bool) -> &'static str {
+    match in_cluster {
+        true => {
+            "a restore of a store in Kubernetes into this folder was interrupted: give --system-namespace as before"
+        }
+        false => {
+            "a restore of a store outside Kubernetes into this folder was interrupted: leave out --system-namespace as before"
+        }
     }
 }
 

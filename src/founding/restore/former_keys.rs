@@ -1,14 +1,12 @@
 //! The keys of the former store, held against what its snapshot says of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::error::RestoreError;
-use crate::founding::folder_vault::FolderVault;
 use crate::founding::identity::{Identity, Stage};
 use crate::founding::item::{Item, ItemName};
 use crate::founding::material::{ContentError, Piece};
-use crate::founding::vault::{Vault as _, VaultError};
+use crate::founding::vault::{Vault, VaultError};
 use crate::lifecycle::command::Founded;
 use crate::pki::TrustDomain;
 use crate::token::{Fingerprint, StoreId};
@@ -21,6 +19,8 @@ pub(super) struct FormerKeys {
     pub cas: BTreeMap<ItemName, Item>,
     /// The greatest that any key says: the CAs may have been carried into a later store already.
     pub epoch: u64,
+    /// The former store, and whichever the CAs have been carried into.
+    pub stores: Vec<StoreId>,
     /// Of signing keys, which are made anew.
     pub notes: Vec<Mismatch>,
 }
@@ -62,8 +62,8 @@ pub enum Mismatch {
 }
 
 impl FormerKeys {
-    /// Looks at everything under `folder`, changing nothing.
-    pub async fn load(folder: &Path, former: &Founded) -> Result<Self, RestoreError> {
+    /// Looks at everything in `vault`, changing nothing.
+    pub async fn load(vault: &dyn Vault, former: &Founded) -> Result<Self, RestoreError> {
         let trust_domain = TrustDomain::parse(&former.trust_domain)
             .map_err(|_| RestoreError::TrustDomain(former.trust_domain.clone()))?;
         let identity = Identity {
@@ -73,20 +73,21 @@ impl FormerKeys {
             trust_domain: trust_domain.clone(),
             stage: Stage::Founded,
         };
-        let vault = FolderVault::new(folder);
         let mut keys = Self {
             trust_domain,
             cas: BTreeMap::new(),
             epoch: 0,
+            stores: vec![former.store_id],
             notes: Vec::new(),
         };
         let mut amiss = Vec::new();
         for name in ItemName::ALL {
             let is_ca = name.role().is_some();
-            match look(&vault, name, &identity, former).await {
+            match look(vault, name, &identity, former).await {
                 Ok(item) => {
                     keys.epoch = keys.epoch.max(item.epoch);
                     if is_ca {
+                        keys.stores.push(item.store_id);
                         keys.cas.insert(name, item);
                     }
                 }
@@ -104,7 +105,7 @@ impl FormerKeys {
 
 /// What the fingerprint says counts: a CA that an earlier restore has carried into another store is still the same.
 async fn look(
-    vault: &FolderVault,
+    vault: &dyn Vault,
     item: ItemName,
     identity: &Identity,
     former: &Founded,

@@ -1,4 +1,5 @@
-//! Restoring a store from a backup, offline, into the empty data folder of a lone replica.
+//! Restoring a store from a backup, offline, into the empty data folder of a lone replica. In a cluster that is the first
+//! one's, and its mark and keys outside of the folder become those of the new store, too.
 //!
 //! [`Prospect::of`] looks at everything and changes nothing; [`Prospect::carry_out`] makes the store. What it makes lies
 //! beside its place until it is whole (`staging`): a crash leaves either nothing that can be used, and a message that says
@@ -9,6 +10,7 @@
 
 mod error;
 mod former_keys;
+mod home;
 mod report;
 mod staging;
 #[cfg(test)]
@@ -20,10 +22,12 @@ use std::sync::Arc;
 
 pub use error::RestoreError;
 pub use former_keys::Mismatch;
+pub use home::Home;
 pub use report::Report;
 pub(super) use staging::is_interrupted;
 
 use self::former_keys::FormerKeys;
+use self::home::{Mark, take_over};
 use self::staging::Staging;
 use super::data_folder::lock_folder;
 use super::folder_vault::FolderVault;
@@ -31,7 +35,7 @@ use super::found::{MAX_EPOCH, founded};
 use super::identity::{Identity, IdentityFile, Stage};
 use super::item::{Item, ItemName};
 use super::material::{MakeError, Piece};
-use super::vault::Vault as _;
+use super::vault::{Founding, Vault as _};
 use crate::lifecycle::{Restore, State};
 use crate::store::disk::{Disk, RealDisk};
 use crate::store::{Backup, Seed, seed};
@@ -42,10 +46,12 @@ use crate::token::KeyId;
 pub struct RestoreRequest {
     /// The data folder, empty but for the keys.
     pub data: PathBuf,
-    /// Where the keys of the former store are, as `serve` keeps them. In `data` itself they make room for the new ones.
-    pub keys: PathBuf,
+    /// Where the keys are.
+    pub home: Home,
     /// The new epoch is above this one, too.
     pub epoch_above: u64,
+    /// The new store's clock is set back to this.
+    pub clock_ms: Option<u64>,
 }
 
 /// What a restore would come to. Nothing was changed yet.
@@ -69,6 +75,8 @@ pub struct Plan {
     index: u64,
     keys: FormerKeys,
     identity: Identity,
+    /// In a cluster.
+    mark: Option<Mark>,
 }
 
 /// A restore that has to be finished.
@@ -76,6 +84,8 @@ pub struct Plan {
 pub struct Unfinished {
     staging: Staging,
     report: Report,
+    home: Home,
+    mark: Option<Mark>,
 }
 
 impl Prospect {
@@ -93,12 +103,39 @@ impl Prospect {
             if report.snapshot != digest {
                 return Err(RestoreError::OtherSnapshot(request.data));
             }
-            return Ok(Self::Finish(Unfinished { staging, report }));
+            let (home, mark) = (request.home, staging.mark()?);
+            if mark.is_some() != matches!(home, Home::Cluster(_)) {
+                return Err(RestoreError::OtherHome {
+                    in_cluster: mark.is_some(),
+                });
+            }
+            return Ok(Self::Finish(Unfinished {
+                staging,
+                report,
+                home,
+                mark,
+            }));
         }
-        staging.check_empty(&request.keys)?;
+        staging.check_empty(request.home.folder())?;
         let former = backup.founded();
-        let keys = FormerKeys::load(&request.keys, former).await?;
-        let above = former.epoch.max(request.epoch_above).max(keys.epoch);
+        let keys = FormerKeys::load(&*request.home.vault(), former).await?;
+        let mut above = former.epoch.max(request.epoch_above).max(keys.epoch);
+        let mut mark = None;
+        if let Home::Cluster(cluster) = &request.home {
+            let before = cluster.object.load().await?;
+            if let Some(found) = before.filter(|found| !keys.stores.contains(&found.store_id)) {
+                return Err(RestoreError::OtherFounding {
+                    place: cluster.object.place(),
+                    found,
+                });
+            }
+            mark = Some(Mark { before });
+            let told = cluster.greatest_epoch().await?;
+            if told.epoch >= MAX_EPOCH {
+                return Err(RestoreError::NoEpochAbove(told));
+            }
+            above = above.max(told.epoch);
+        }
         let epoch = above.checked_add(1).filter(|epoch| *epoch <= MAX_EPOCH);
         let drawn = Identity::draw(
             keys.trust_domain.clone(),
@@ -117,6 +154,7 @@ impl Prospect {
                 stage: Stage::Founded,
                 ..drawn
             },
+            mark,
         })))
     }
 
@@ -140,16 +178,39 @@ impl Prospect {
     async fn step_by_step(self, between: Between<'_>) -> Result<Report, RestoreError> {
         match self {
             Self::Restore(plan) => plan.carry_out(between).await,
-            Self::Finish(Unfinished { staging, report }) => {
-                let _lock = lock_folder(staging.data())?;
-                staging.finish(between)?;
-                Ok(report)
+            Self::Finish(unfinished) => {
+                let _lock = lock_folder(unfinished.staging.data())?;
+                unfinished.finish(between).await
             }
         }
     }
 }
 
 type Between<'a> = &'a mut (dyn FnMut() -> Result<(), RestoreError> + Send);
+
+impl Unfinished {
+    /// From wherever it was stopped.
+    async fn finish(self, between: Between<'_>) -> Result<Report, RestoreError> {
+        let Self {
+            staging,
+            report,
+            home,
+            mark,
+        } = self;
+        if let (Some(mark), Home::Cluster(cluster)) = (mark, &home) {
+            let ours = Founding {
+                store_id: report.store_id,
+                epoch: report.epoch,
+            };
+            take_over(cluster, mark, ours, &staging.made_keys(), between).await?;
+            // Nothing opens the folder while they are still in it.
+            staging.forget_keys()?;
+            between()?;
+        }
+        staging.finish(between)?;
+        Ok(report)
+    }
+}
 
 impl Plan {
     async fn carry_out(self, between: Between<'_>) -> Result<Report, RestoreError> {
@@ -158,13 +219,14 @@ impl Plan {
         let state = self.state.clone().restore(&Restore {
             index: self.index,
             founded: founded(identity, &pieces),
+            clock_ms: self.request.clock_ms,
         })?;
         let report = Report::of(&state, &self.digest)?;
 
         let staging = Staging::new(&self.request.data);
         let _lock = lock_folder(staging.data())?;
         // Again, now that nobody else can change it.
-        staging.check_empty(&self.request.keys)?;
+        staging.check_empty(self.request.home.folder())?;
         between()?;
         let beside = staging.begin()?;
         self.write_keys(&beside, &pieces, between).await?;
@@ -172,10 +234,15 @@ impl Plan {
         between()?;
         IdentityFile::new(&beside).create(identity)?;
         between()?;
-        staging.complete(&report)?;
+        staging.complete(&report, self.mark.as_ref())?;
         between()?;
-        staging.finish(between)?;
-        Ok(report)
+        let unfinished = Unfinished {
+            staging,
+            report,
+            home: self.request.home,
+            mark: self.mark,
+        };
+        unfinished.finish(between).await
     }
 
     /// The CAs as they were, the signing keys anew.

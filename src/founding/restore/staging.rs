@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Between;
 use super::error::RestoreError;
+use super::home::Mark;
 use super::report::Report;
 use crate::founding::folder_vault::{at, make_folder, sync_folder, write_synced};
 use crate::founding::vault::VaultError;
@@ -18,13 +19,17 @@ pub(super) const KEYS: &str = "keys";
 pub(super) const STORE: &str = "store";
 const IDENTITY: &str = "identity";
 const REPORT: &str = "report";
+const MARK: &str = "cluster";
 const UNFINISHED: &str = "restore.unfinished";
 const READY: &str = "restore.ready";
 /// The keys that lay where the new ones are.
 const FORMER_KEYS: &str = "keys.before-restore";
 
-/// What may lie in an empty folder: what locks it, what file systems put there, and what an earlier restore left.
-const NOTHING: [&str; 3] = ["founding.lock", "lost+found", UNFINISHED];
+/// What may lie in an empty folder: what locks it, what a killed process left, what file systems put there, and what an earlier restore left.
+const NOTHING: [&str; 4] = ["founding.lock", "admin.sock", "lost+found", UNFINISHED];
+
+/// What was set aside of a replica that was removed, or is lost: what is recovered may lie in the new store's own volume.
+const ASIDE: &str = "removed-";
 
 /// A data folder that a store is restored into.
 #[derive(Debug, Clone)]
@@ -63,18 +68,48 @@ impl Staging {
         Ok(Some(Report::parse(&text).ok_or_else(damaged)?))
     }
 
+    /// What the cluster's mark said before; `None`: the store is not one of a cluster.
+    pub fn mark(&self) -> Result<Option<Mark>, RestoreError> {
+        let path = self.data.join(READY).join(MARK);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(at(&path))?,
+        };
+        let damaged = || {
+            let what = "is damaged or of a later release: use the release that wrote it";
+            VaultError::unfit(path.display().to_string(), what)
+        };
+        Ok(Some(Mark::parse(&text).ok_or_else(damaged)?))
+    }
+
+    /// Where the keys lie that are still to be put in their place.
+    pub fn made_keys(&self) -> PathBuf {
+        self.data.join(READY).join(KEYS)
+    }
+
+    /// They are in their place, which is not here.
+    pub fn forget_keys(&self) -> Result<(), VaultError> {
+        let keys = self.made_keys();
+        if exists(&keys) {
+            remove(&keys)?;
+            sync_folder(&self.data.join(READY))?;
+        }
+        Ok(())
+    }
+
     /// There must be nothing in the data folder, except the former keys if they are where `keys` says.
-    pub fn check_empty(&self, keys: &Path) -> Result<(), RestoreError> {
+    pub fn check_empty(&self, keys: Option<&Path>) -> Result<(), RestoreError> {
         let entries = match fs::read_dir(&self.data) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(at(&self.data))?,
         };
-        let are_here = is_same(keys, &self.data.join(KEYS));
+        let are_here = keys.is_some_and(|keys| is_same(keys, &self.data.join(KEYS)));
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry.map_err(at(&self.data))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let may_be = NOTHING.contains(&&*name)
+                || name.starts_with(ASIDE)
                 || (name == KEYS && are_here)
                 // Made for what was never put into it.
                 || is_empty(&entry.path());
@@ -101,8 +136,11 @@ impl Staging {
     }
 
     /// Everything is made: from here on the restore is only finished.
-    pub fn complete(&self, report: &Report) -> Result<(), VaultError> {
+    pub fn complete(&self, report: &Report, mark: Option<&Mark>) -> Result<(), VaultError> {
         let (beside, ready) = (self.data.join(UNFINISHED), self.data.join(READY));
+        if let Some(mark) = mark {
+            write_synced(&beside.join(MARK), mark.to_string().as_bytes())?;
+        }
         write_synced(&beside.join(REPORT), report.to_string().as_bytes())?;
         sync_folder(&beside)?;
         fs::rename(&beside, &ready).map_err(at(&ready))?;

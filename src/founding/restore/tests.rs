@@ -96,8 +96,9 @@ impl Former {
     fn request(&self, data: &Path, keys: &Path) -> RestoreRequest {
         RestoreRequest {
             data: data.to_path_buf(),
-            keys: keys.to_path_buf(),
+            home: Home::Folder(keys.to_path_buf()),
             epoch_above: 0,
+            clock_ms: None,
         }
     }
 

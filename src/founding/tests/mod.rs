@@ -236,6 +236,10 @@ impl TokenStore for Parts {
         self.store().founded()
     }
 
+    fn restored_at(&self) -> Option<u64> {
+        self.store().restored_at()
+    }
+
     fn settings(&self) -> Settings {
         self.store().settings()
     }

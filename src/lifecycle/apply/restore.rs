@@ -10,7 +10,7 @@ use crate::lifecycle::restored::{Restore, RestoreRefusal, Restored};
 use crate::lifecycle::state::{Side, State};
 
 impl State {
-    /// This state as that of a new store. Time stands still: what ends, ends at the state's own time.
+    /// This state as that of a new store. Time stands still, unless it is set back: what ends, ends at the state's own time.
     ///
     /// - **Nothing is live any more:** a token that was unused in the snapshot may have been used after it was made.
     /// - What was used stays used. The certificates kept for machines whose answer was lost are dropped: the new
@@ -41,6 +41,9 @@ impl State {
         let now_ms = self.now_ms;
         let ended = Apply::new(&mut self, restore.index, now_ms).end_all();
         self.keys.retire_all();
+        if let Some(to_ms) = restore.clock_ms.filter(|to_ms| *to_ms < now_ms) {
+            self.set_clock_back(restore.index, to_ms);
+        }
         self.restored = Some(Restored {
             former_store_id: former.store_id,
             former_epoch: former.epoch,
@@ -49,6 +52,36 @@ impl State {
         });
         self.founded = Some(founded.clone());
         Ok(self)
+    }
+}
+
+impl State {
+    /// Nothing has happened later than `to_ms` from here on. Nothing is live, and no key of before mints any more: to forget a
+    /// record sooner than its own dates say lets nobody in.
+    fn set_clock_back(&mut self, index: u64, to_ms: u64) {
+        self.now_ms = to_ms;
+        let longest_ms = to_ms.saturating_add(self.settings.max_token_ttl_ms);
+        for at in self.records.sorted() {
+            self.records.edit(at, index, |slot, side| {
+                slot.issued_at_ms = slot.issued_at_ms.min(to_ms);
+                slot.expires_at_ms = slot.expires_at_ms.min(longest_ms);
+                slot.at_ms = slot.at_ms.min(to_ms);
+                if let Some(failure) = &mut side.last_failure {
+                    failure.at_ms = failure.at_ms.min(to_ms);
+                }
+                if let Some(admitted) = side.admitted_mut() {
+                    admitted.redeliver_until_ms = admitted.redeliver_until_ms.min(to_ms);
+                    if let Some(bar) = &mut admitted.barred {
+                        bar.at_ms = bar.at_ms.min(to_ms);
+                    }
+                }
+            });
+        }
+        for at in self.issuances.sorted() {
+            self.issuances
+                .edit(at, |entry| entry.at_ms = entry.at_ms.min(to_ms));
+        }
+        self.rebuild_schedules();
     }
 }
 

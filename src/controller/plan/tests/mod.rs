@@ -6,6 +6,7 @@ mod any;
 mod end;
 mod issue;
 mod notices;
+mod restored;
 mod rows;
 mod secrets;
 
@@ -44,6 +45,7 @@ struct Scene {
     secret: SecretSeen,
     former_secret: SecretSeen,
     epoch: u64,
+    restored_at: Option<u64>,
     now_ms: u64,
     status_ahead: bool,
     keys_in_order: bool,
@@ -80,6 +82,7 @@ impl Scene {
             secret: SecretSeen::Absent,
             former_secret: SecretSeen::NotLookedAt,
             epoch: 1,
+            restored_at: None,
             now_ms: NOW_MS,
             status_ahead: false,
             keys_in_order: true,
@@ -223,6 +226,8 @@ impl Scene {
                 audience: StoreId([9; 16]).audience(),
                 epoch: self.epoch,
                 reissue_interval_ms: 10 * MINUTE_MS,
+                max_token_ttl_ms: 7 * 24 * 60 * MINUTE_MS,
+                restored_at: self.restored_at,
             },
             now_ms: self.now_ms,
             fresh_token_id: TokenId([0xfe; 16]),
@@ -288,7 +293,7 @@ impl Scene {
             Effect::DeleteSecret { .. } => self.former_secret = SecretSeen::Absent,
             Effect::WriteStatus(status) => self.resource.status = Some((**status).clone()),
             Effect::Publish(_) => {}
-            Effect::Register(_) | Effect::Abort(..) | Effect::Revoke(..) => {
+            Effect::Register(_) | Effect::Import(_) | Effect::Abort(..) | Effect::Revoke(..) => {
                 panic!("a scene has no store that could answer {effect:?}")
             }
         }
@@ -318,6 +323,7 @@ fn say(effect: &Effect) -> String {
         Effect::AddFinalizer => "add finalizer".to_owned(),
         Effect::RemoveFinalizer => "remove finalizer".to_owned(),
         Effect::Register(register) => format!("register revision {}", register.revision),
+        Effect::Import(register) => format!("import revision {}", register.revision),
         Effect::Abort(id, reason) => format!("abort {id} {}", reason.as_str()),
         Effect::Revoke(id, reason) => format!("revoke {id} {}", reason.as_str()),
         Effect::CreateSecret { name, .. } => format!("create Secret {name}"),

@@ -1,0 +1,197 @@
+//! Founding a new store of a cluster in the place of one that is lost for good, without a snapshot.
+//!
+//! What is done here only makes room: the folder gets an identity, the cluster's mark is exchanged, the lost store's keys
+//! are taken away. The operator, started on the folder, finds a founding that has begun and goes on with it.
+
+use std::path::PathBuf;
+
+use super::cluster::{Cluster, ClusterError};
+use super::data_folder::lock_folder;
+use super::found::MAX_EPOCH;
+use super::identity::{Identity, IdentityFile, Stage};
+use super::item::ItemName;
+use super::vault::{FormerEpoch, Founding, VaultError};
+use crate::pki::TrustDomain;
+use crate::token::{RandomError, StoreId};
+
+/// Which store is lost, and where the new one is founded.
+#[derive(Debug, Clone)]
+pub struct ReplaceRequest {
+    /// The data folder of the first replica, with nothing in it.
+    pub data: PathBuf,
+    pub cluster: Cluster,
+    /// As the mark names it, so that nobody replaces a store by mistake.
+    pub lost: StoreId,
+    pub trust_domain: TrustDomain,
+}
+
+/// Why no store is founded in the place of the lost one.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// There is no mark, so nothing is in the way.
+    #[error(
+        "{0} is not there, so nothing has to be replaced: start the operator, it founds a store by itself"
+    )]
+    NothingToReplace(String),
+    /// The mark names another store than the caller.
+    #[error(
+        "{place} names store {found}, and not {lost}: only the store that it names can be replaced. Nothing was changed"
+    )]
+    OtherStore {
+        place: String,
+        found: StoreId,
+        lost: StoreId,
+    },
+    /// The folder is that of a store.
+    #[error("{} belongs to store {store_id}, which is not lost then: start the operator on it. Nothing was changed", data.display())]
+    NotEmpty { data: PathBuf, store_id: StoreId },
+    /// It was begun long ago, and the cluster has gone on.
+    #[error("what was begun in {} is of epoch {epoch}, and there has been epoch {} since ({}): empty the folder and begin anew", data.display(), told.epoch, told.place)]
+    Outdated {
+        data: PathBuf,
+        epoch: u64,
+        told: FormerEpoch,
+    },
+    /// No store can have a higher epoch.
+    #[error(
+        "{} says that there was epoch {}, and no store can have a higher one: find out who wrote that, and delete it",
+        .0.place, .0.epoch
+    )]
+    NoEpochLeft(FormerEpoch),
+    #[error("{0}; to go on, run the same command again")]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+impl ReplaceError {
+    /// Something that was given does not fit: nothing failed.
+    pub const fn is_about_input(&self) -> bool {
+        matches!(
+            self,
+            Self::NothingToReplace(_)
+                | Self::OtherStore { .. }
+                | Self::NotEmpty { .. }
+                | Self::Outdated { .. }
+                | Self::NoEpochLeft(_)
+        )
+    }
+}
+
+/// A store that is to be founded in the place of another. Nothing was changed yet.
+#[derive(Debug)]
+pub struct Replacement {
+    request: ReplaceRequest,
+    identity: Identity,
+    /// What the mark says.
+    marked: Founding,
+}
+
+impl Replacement {
+    /// Looks at folder and cluster.
+    ///
+    /// # Errors
+    /// [`ReplaceError`] says what is in the way.
+    pub async fn of(request: ReplaceRequest) -> Result<Self, ReplaceError> {
+        let begun = IdentityFile::new(&request.data).load()?;
+        let object = &request.cluster.object;
+        let marked = object.load().await?;
+        let marked = marked.ok_or_else(|| ReplaceError::NothingToReplace(object.place()))?;
+        if let Some(begun) = begun {
+            return Self::go_on(request, begun, marked).await;
+        }
+        if marked.store_id != request.lost {
+            return Err(other_store(&request, marked));
+        }
+        let mut told = request.cluster.greatest_epoch().await?;
+        // The keys may have been carried into a later store than the mark says.
+        for name in ItemName::ALL {
+            if let Some(there) = request.cluster.vault.load(name).await?
+                && there.epoch > told.epoch
+            {
+                told = FormerEpoch {
+                    epoch: there.epoch,
+                    place: request.cluster.vault.place(name),
+                };
+            }
+        }
+        let epoch = told
+            .epoch
+            .checked_add(1)
+            .filter(|epoch| *epoch <= MAX_EPOCH);
+        let epoch = epoch.ok_or(ReplaceError::NoEpochLeft(told))?;
+        Ok(Self {
+            identity: Identity::draw(request.trust_domain.clone(), epoch)?,
+            request,
+            marked,
+        })
+    }
+
+    /// It was interrupted.
+    async fn go_on(
+        request: ReplaceRequest,
+        begun: Identity,
+        marked: Founding,
+    ) -> Result<Self, ReplaceError> {
+        if begun.stage != Stage::Items {
+            return Err(ReplaceError::NotEmpty {
+                data: request.data,
+                store_id: begun.store_id,
+            });
+        }
+        if marked != begun.founding() {
+            if marked.store_id != request.lost {
+                return Err(other_store(&request, marked));
+            }
+            let told = request.cluster.greatest_epoch().await?;
+            if told.epoch >= begun.epoch {
+                return Err(ReplaceError::Outdated {
+                    data: request.data,
+                    epoch: begun.epoch,
+                    told,
+                });
+            }
+        }
+        Ok(Self {
+            request,
+            identity: begun,
+            marked,
+        })
+    }
+
+    /// The new store.
+    pub const fn founding(&self) -> Founding {
+        self.identity.founding()
+    }
+
+    /// Makes room. May be repeated.
+    ///
+    /// # Errors
+    /// When the disk or the API server fails, or somebody else was faster.
+    pub async fn carry_out(self) -> Result<Founding, ReplaceError> {
+        let Self {
+            request,
+            identity,
+            marked,
+        } = self;
+        let _lock = lock_folder(&request.data)?;
+        // First: from here on it is this store, however often this is stopped.
+        IdentityFile::new(&request.data).create(&identity)?;
+        let ours = identity.founding();
+        request.cluster.mark(Some(marked), ours).await?;
+        for name in ItemName::ALL {
+            request.cluster.clear(name, ours).await?;
+        }
+        Ok(ours)
+    }
+}
+
+fn other_store(request: &ReplaceRequest, marked: Founding) -> ReplaceError {
+    ReplaceError::OtherStore {
+        place: request.cluster.object.place(),
+        found: marked.store_id,
+        lost: request.lost,
+    }
+}
