@@ -56,6 +56,14 @@ pub struct ClusterArgs {
     /// Kubeconfig to use [default: the environment's KUBECONFIG, else the pod's service account]
     #[arg(long, value_name = "FILE", requires = "system_namespace")]
     pub kubeconfig: Option<PathBuf>,
+    /// Namespaces whose JoinTokens the operator serves: the new epoch is above what they tell [default: all]
+    #[arg(
+        long = "namespace",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "system_namespace"
+    )]
+    pub namespaces: Vec<String>,
 }
 
 impl ClusterArgs {
@@ -66,7 +74,7 @@ impl ClusterArgs {
     pub async fn cluster(&self) -> Result<Option<Cluster>, Failure> {
         match &self.system_namespace {
             None => Ok(None),
-            Some(namespace) => Ok(Some(cluster(namespace, self.kubeconfig.as_deref()).await?)),
+            Some(namespace) => Ok(Some(cluster(namespace, self).await?)),
         }
     }
 }
@@ -82,15 +90,16 @@ pub async fn cluster_of(args: &ClusterArgs) -> Result<Cluster, Failure> {
     })
 }
 
-async fn cluster(namespace: &str, kubeconfig: Option<&Path>) -> Result<Cluster, Failure> {
-    if !is_node_name(namespace) {
+async fn cluster(namespace: &str, args: &ClusterArgs) -> Result<Cluster, Failure> {
+    let named = args.namespaces.iter().map(String::as_str);
+    let mut named = named.chain([namespace]);
+    if let Some(odd) = named.find(|name| !is_node_name(name)) {
         return Err(Failure::usage(format_args!(
-            "{namespace:?} is not the name of a namespace"
+            "{odd:?} is not the name of a namespace"
         )));
     }
-    let client = client(config(kubeconfig).await?)?;
-    // Of every namespace: whichever the operator serves, a status must not be above the new epoch.
-    let statuses = Statuses::new(&client, &[]);
+    let client = client(config(args.kubeconfig.as_deref()).await?)?;
+    let statuses = Statuses::new(&client, &args.namespaces);
     statuses.check().await?;
     Ok(Cluster {
         vault: Arc::new(SecretVault::new(client.clone(), namespace, PREFIX)),

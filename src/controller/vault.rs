@@ -1,21 +1,18 @@
-//! The store's own keys and the mark of its founding, kept in the operator's namespace.
+//! The store's own keys, kept in the operator's namespace.
 
 use std::collections::BTreeMap;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::error::discreet;
-use crate::founding::{
-    Creation, ExchangeObject, ExchangeVault, Founding, FoundingObject, Item, ItemName, Vault,
-    VaultError,
-};
+use crate::founding::{Creation, ExchangeVault, Founding, Item, ItemName, Vault, VaultError};
 
 /// Says which store an object belongs to.
 const STORE_ID: &str = "jointoken.io/store-id";
@@ -134,115 +131,6 @@ impl ExchangeVault for SecretVault {
     }
 }
 
-/// The founding object: a ConfigMap `<prefix>-founding` with the store's id and epoch.
-pub struct FoundingConfigMap {
-    config_maps: Api<ConfigMap>,
-    namespace: String,
-    name: String,
-}
-
-impl FoundingConfigMap {
-    /// The object in this namespace.
-    pub fn new(client: Client, namespace: &str, prefix: &str) -> Self {
-        Self {
-            config_maps: Api::namespaced(client, namespace),
-            namespace: namespace.to_owned(),
-            name: format!("{prefix}-founding"),
-        }
-    }
-
-    async fn read(&self) -> Result<Option<Founding>, VaultError> {
-        let found = self.config_maps.get_opt(&self.name).await;
-        let found = found.map_err(|error| VaultError::new(self.place(), error))?;
-        let Some(config_map) = found else {
-            return Ok(None);
-        };
-        let data = config_map.data.unwrap_or_default();
-        match owner(data.get("store-id"), data.get("epoch")) {
-            Some(founding) => Ok(Some(founding)),
-            None => Err(VaultError::unfit(
-                self.place(),
-                "does not say which store was founded: data must have store-id and epoch, restore it from the backup",
-            )),
-        }
-    }
-
-    async fn write(&self, founding: Founding) -> Result<Creation<Founding>, VaultError> {
-        let config_map = ConfigMap {
-            metadata: metadata(&self.name),
-            data: Some(data_of(founding)),
-            ..ConfigMap::default()
-        };
-        match self.config_maps.create(&by_us(), &config_map).await {
-            Ok(_) => Ok(Creation::Created),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let there = self.read().await?;
-                there.map(Creation::Exists).ok_or_else(|| {
-                    VaultError::new(self.place(), "was there a moment ago and is gone")
-                })
-            }
-            Err(error) => Err(VaultError::new(self.place(), error)),
-        }
-    }
-}
-
-impl FoundingConfigMap {
-    /// Compares and swaps: what is written carries the version that was compared.
-    async fn swap(
-        &self,
-        there: Founding,
-        next: Founding,
-    ) -> Result<Creation<Founding>, VaultError> {
-        let failed = |error| VaultError::new(self.place(), error);
-        let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
-        let data = found.data.get_or_insert_default();
-        match owner(data.get("store-id"), data.get("epoch")) {
-            Some(says) if says == there => {}
-            Some(says) => return Ok(Creation::Exists(says)),
-            None => {
-                let what = "does not say which store was founded";
-                return Err(VaultError::unfit(self.place(), what));
-            }
-        }
-        data.extend(data_of(next));
-        // Somebody else's change meanwhile is a conflict: the next try looks at it.
-        let replaced = self.config_maps.replace(&self.name, &by_us(), &found).await;
-        replaced.map(|_| Creation::Created).map_err(failed)
-    }
-}
-
-impl ExchangeObject for FoundingConfigMap {
-    fn exchange(
-        &self,
-        there: Founding,
-        next: Founding,
-    ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>> {
-        self.swap(there, next).boxed()
-    }
-}
-
-fn data_of(founding: Founding) -> BTreeMap<String, String> {
-    [
-        ("store-id".to_owned(), founding.store_id.to_string()),
-        ("epoch".to_owned(), founding.epoch.to_string()),
-    ]
-    .into()
-}
-
-impl FoundingObject for FoundingConfigMap {
-    fn load(&self) -> BoxFuture<'_, Result<Option<Founding>, VaultError>> {
-        self.read().boxed()
-    }
-
-    fn create(&self, founding: Founding) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>> {
-        self.write(founding).boxed()
-    }
-
-    fn place(&self) -> String {
-        format!("ConfigMap {}/{}", self.namespace, self.name)
-    }
-}
-
 /// An answer that does not parse is not quoted: it may be a key.
 fn failed(place: String, error: kube::Error) -> VaultError {
     match error {
@@ -251,14 +139,14 @@ fn failed(place: String, error: kube::Error) -> VaultError {
     }
 }
 
-fn by_us() -> PostParams {
+pub(super) fn by_us() -> PostParams {
     PostParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PostParams::default()
     }
 }
 
-fn metadata(name: &str) -> ObjectMeta {
+pub(super) fn metadata(name: &str) -> ObjectMeta {
     let label = (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
     ObjectMeta {
         name: Some(name.to_owned()),
@@ -308,7 +196,7 @@ fn item_of(secret: Secret) -> Result<Item, String> {
     }
 }
 
-fn owner(store_id: Option<&String>, epoch: Option<&String>) -> Option<Founding> {
+pub(super) fn owner(store_id: Option<&String>, epoch: Option<&String>) -> Option<Founding> {
     Some(Founding {
         store_id: store_id?.parse().ok()?,
         epoch: epoch?.parse().ok()?,

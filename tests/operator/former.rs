@@ -19,6 +19,8 @@ fn replace(place: &Place, lost: &str, more: &[&str]) -> Ran {
         "prod.example",
         "--system-namespace",
         &place.system.namespace,
+        "--namespace",
+        &place.tokens.namespace,
         "--kubeconfig",
         &kubeconfig,
     ];

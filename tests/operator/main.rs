@@ -17,6 +17,7 @@ mod standalone;
 
 mod admission;
 mod bad_input;
+mod clock_ahead;
 mod crashes;
 mod ends;
 mod flags;

@@ -17,6 +17,8 @@ fn restore(place: &Place, what: &[&str], more: &[&str]) -> Ran {
         text(&data),
         "--system-namespace",
         &place.system.namespace,
+        "--namespace",
+        &place.tokens.namespace,
         "--kubeconfig",
         &kubeconfig,
     ];

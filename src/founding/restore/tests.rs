@@ -341,6 +341,21 @@ async fn the_epoch_is_above_what_is_asked_for_and_never_too_high() {
     assert_eq!(prospect.unwrap().carry_out().await.unwrap().epoch, 41);
 }
 
+#[tokio::test]
+async fn a_clock_that_is_set_back_is_in_the_restored_store() {
+    let former = Former::new().await;
+    let data = former.folder.path().join("data");
+    let request = RestoreRequest {
+        clock_ms: Some(NOW - 60_000),
+        ..former.request(&data, &former.keys())
+    };
+    let prospect = Prospect::of(&former.backup, DIGEST, request).await.unwrap();
+    prospect.carry_out().await.unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let made = crate::store::Survivor::read(&disk, &data.join("store")).unwrap();
+    assert_eq!(made.state.now_ms(), NOW - 60_000);
+}
+
 /// Whoever still had the key that made it: the token is for the former store.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_former_token_is_refused_by_its_audience_even_where_its_key_is_known() {
