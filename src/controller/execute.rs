@@ -18,6 +18,7 @@ use crate::store::{TokenStore, submit};
 use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
 use super::publish::Publisher;
+use super::secret::SecretContent;
 use super::seen::Seen;
 use super::view::FINALIZER;
 
@@ -81,11 +82,44 @@ impl RealEffects {
         resource_or_outdated(patched).map_err(Error::WriteStatus)
     }
 
+    /// Creates the Secret, and takes it away again if its token has ended meanwhile: whoever stood still between looking and
+    /// acting may lead no more, and nobody looks again for the Secret of a token that is over.
+    async fn hand_over(
+        &self,
+        resource: &JoinToken,
+        name: &str,
+        content: &SecretContent,
+    ) -> Result<Effected, Error> {
+        let Some(secret) = content.secret(resource, name) else {
+            return Ok(Effected::Outdated);
+        };
+        let created = self.create_secret(resource, &secret).await;
+        let created = created.map_err(|source| Error::CreateSecret {
+            name: name.to_owned(),
+            source,
+        })?;
+        let Some(uid) = created.and_then(|secret| secret.uid()) else {
+            return Ok(Effected::Outdated);
+        };
+        self.store.barrier().await?;
+        let record = self.store.record(&content.token_id());
+        if record.is_some_and(|record| !record.phase.is_terminal()) {
+            return Ok(Effected::Done);
+        }
+        let deleted = self.delete_secret(resource, name, &uid).await;
+        deleted.map_err(|source| Error::DeleteSecret {
+            name: name.to_owned(),
+            source,
+        })?;
+        Ok(Effected::Outdated)
+    }
+
+    /// The Secret as it is there now; `None`: there was one of its name.
     async fn create_secret(
         &self,
         resource: &JoinToken,
         secret: &Secret,
-    ) -> Result<Effected, kube::Error> {
+    ) -> Result<Option<Secret>, kube::Error> {
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -94,8 +128,8 @@ impl RealEffects {
             .create(&params, secret)
             .await
         {
-            Ok(_) => Ok(Effected::Done),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Effected::Outdated),
+            Ok(created) => Ok(Some(created)),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -185,16 +219,7 @@ impl RealEffects {
                     },
                 ))
             }
-            Effect::CreateSecret { name, content } => match content.secret(resource, name) {
-                Some(secret) => self
-                    .create_secret(resource, &secret)
-                    .await
-                    .map_err(|source| Error::CreateSecret {
-                        name: name.clone(),
-                        source,
-                    }),
-                None => Ok(Effected::Outdated),
-            },
+            Effect::CreateSecret { name, content } => self.hand_over(resource, name, content).await,
             Effect::DeleteSecret { name, uid } => self
                 .delete_secret(resource, name, uid)
                 .await

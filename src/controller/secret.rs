@@ -40,6 +40,11 @@ pub struct SecretContent {
 }
 
 impl SecretContent {
+    /// The token that it hands over.
+    pub const fn token_id(&self) -> TokenId {
+        self.token_id
+    }
+
     /// Renders the token and what goes with it: the same bytes each time.
     pub(super) fn render(
         minting: &Minting,
