@@ -438,7 +438,7 @@ fn stopped(raft: &RaftStore, reason: &str) -> Failure {
     match raft.is_removed() {
         true => failed(reason),
         false => failed(format_args!(
-            "the store has stopped: {reason}; nothing that was acknowledged is lost: mend the cause and start again"
+            "the store has stopped: {reason}; when the cause is mended, start again"
         )),
     }
 }

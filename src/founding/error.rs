@@ -167,7 +167,8 @@ pub enum FoundingError {
     /// The folder says that the store was founded, and the store is not in it.
     #[error(
         "the data folder belongs to store {store_id}, but that store is not in {} any more, and none is made anew: put it back as it was last, {OLDER_COPY}. \
-         If it is lost for good, start with an empty data folder and without the old keys: that founds a new store, {FOUND_ANEW}",
+         If it is lost for good and this replica is one of a group, start it with an empty data folder and the group's keys: it comes back as a new member. \
+         A lone one: start with an empty data folder and without the old keys: that founds a new store, {FOUND_ANEW}",
         .path.display()
     )]
     StoreMissing {

@@ -40,6 +40,8 @@ impl PeerIdentity {
     ) -> Result<Self, PkiError> {
         peers.require(CaRole::Peers, trust_domain)?;
         let (host, _) = names::peer_host(address)?;
+        // A replica whose clock is behind the founding speaks to the others all the same: they see that its clock is wrong.
+        let now_ms = now_ms.max(peers.not_before_ms());
         let (not_before_ms, not_after_ms) = peers.dates(now_ms, lifetime_ms)?;
         let key = SecretKey::generate()?;
         let mut params = certificate::blank(not_before_ms, not_after_ms)?;

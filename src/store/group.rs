@@ -188,7 +188,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let voters: Vec<NodeId> = self.membership().voter_ids().collect();
         let leader = self.raft().metrics().borrow_watched().current_leader;
         let present = voters.iter().filter(|voter| is_there(voter)).count();
-        present <= voters.len() / 2 || leader.is_some_and(|leader| !is_there(&leader))
+        let has_a_vote = voters.contains(&me);
+        !has_a_vote
+            || present <= voters.len() / 2
+            || leader.is_some_and(|leader| !is_there(&leader))
     }
 
     /// Whether every other replica of the list has said a moment ago that it is in no group and has the same list; else

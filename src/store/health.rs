@@ -13,6 +13,11 @@ use tokio::sync::watch;
 use super::token_store::Health;
 use super::types::{LogId, TypeConfig};
 
+/// Why a store has stopped whose openraft has ended without saying why. It ends so where what it knows and what it is told cannot
+/// both be true.
+const BROKEN: &str = "openraft has ended by itself: perhaps what this replica knows to be committed and what its group says cannot both be true, \
+    as when the data folder of one of them was set back to an older copy. Keep this folder, and find out which replica it is before any is started again";
+
 type Metrics<Rt> = RaftMetrics<TypeConfig<Rt>>;
 
 /// Turns openraft's metrics into health, until openraft has stopped.
@@ -33,7 +38,7 @@ pub(crate) async fn follow<Rt: AsyncRuntime>(
     last.leader_known = false;
     if !stopping.load(Ordering::SeqCst) {
         // A panic in openraft ends its task and says nothing.
-        let unasked = || "openraft has ended by itself".to_owned();
+        let unasked = || BROKEN.to_owned();
         last.fatal.get_or_insert_with(unasked);
     }
     publish(&health, last);

@@ -9,7 +9,8 @@ use crate::token::StoreId;
 /// What to do when a folder's contents are lost. Never "restore a backup": what an older copy does
 /// not know was used could be used again, and a new store refuses all tokens of the old one.
 const LOST: &str = "nothing was changed. Do not put an older copy in its place, it would admit used tokens again: \
-    if the contents are lost, move the data folder away and found a new store, which refuses all tokens of this one";
+    if the contents are lost and this replica is one of a group, empty its data folder, keep the group's keys, and start it: it comes back as a new member. \
+    A lone one: move the data folder away and found a new store, which refuses all tokens of this one";
 
 /// Why a data folder could not be opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]

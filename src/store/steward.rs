@@ -53,7 +53,7 @@ fn set_address(view: &View<'_>) -> Option<Change> {
     let mut members = view.membership.nodes();
     members.find_map(|(node, member)| {
         let proven = view.proven.get(node)?;
-        let moved = proven.as_str() != member.address;
+        let moved = proven.as_str() != member.address && view.list.contains(proven);
         moved.then(|| Change::SetAddress(*node, proven.clone()))
     })
 }

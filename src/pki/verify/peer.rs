@@ -1,6 +1,7 @@
 //! Two replicas' check of each other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -129,7 +130,7 @@ impl ServerCertVerifier for PeerVerifier {
             &leaf,
             &self.roots,
             intermediates,
-            now,
+            not_before(end_entity, now),
             self.algorithms.all,
         )?;
         self.address_of(end_entity)?;
@@ -176,7 +177,7 @@ impl ClientCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         self.clients
-            .verify_client_cert(end_entity, intermediates, now)?;
+            .verify_client_cert(end_entity, intermediates, not_before(end_entity, now))?;
         self.address_of(end_entity)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -201,6 +202,18 @@ impl ClientCertVerifier for PeerVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// The time to check a peer's certificate at: now, but not before the certificate begins. It is made at each start by the clock
+/// of its machine, and a group has to hear of a replica whose clock is wrong to say so and to outvote it. When it ends counts.
+fn not_before(leaf: &CertificateDer<'_>, now: UnixTime) -> UnixTime {
+    let begins_ms =
+        certificate::parse(leaf).and_then(|leaf| Ok(certificate::validity_ms(&leaf)?.0));
+    match begins_ms {
+        Ok(begins_ms) => now.max(UnixTime::since_unix_epoch(Duration::from_millis(begins_ms))),
+        // It will be refused.
+        Err(_) => now,
     }
 }
 

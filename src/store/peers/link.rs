@@ -1,8 +1,9 @@
 //! The way to one peer: what openraft sends to it, and what else is asked of it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Either, select};
@@ -19,7 +20,7 @@ use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use rand::Rng as _;
 
 use crate::store::snapshot::Image;
-use crate::store::types::{LogId, Member, NodeId, TypeConfig};
+use crate::store::types::{LogId, Member, NodeId, TypeConfig, Vote};
 use crate::token::StoreId;
 
 use super::message::{Answer, Append, Ask, Piece, Refusal, Reply, Request};
@@ -86,16 +87,30 @@ impl Caller {
     }
 }
 
+/// Up to where each member has acknowledged what this leader sent.
+type Acknowledged = Arc<Mutex<BTreeMap<NodeId, Acknowledgement>>>;
+
+#[derive(Clone, Copy)]
+struct Acknowledgement {
+    /// To the leader of this vote.
+    to: Vote,
+    upto: Option<LogId>,
+    /// It was said that the member has gone back on it.
+    is_said: bool,
+}
+
 /// Makes openraft's ways to the members.
 pub(crate) struct Links<Rt> {
     caller: Caller,
+    acknowledged: Acknowledged,
     runtime: PhantomData<fn() -> Rt>,
 }
 
 impl<Rt> Links<Rt> {
-    pub(crate) const fn new(caller: Caller) -> Self {
+    pub(crate) fn new(caller: Caller) -> Self {
         Self {
             caller,
+            acknowledged: Arc::default(),
             runtime: PhantomData,
         }
     }
@@ -107,6 +122,7 @@ impl<Rt: AsyncRuntime> RaftNetworkFactory<TypeConfig<Rt>> for Links<Rt> {
     async fn new_client(&mut self, target: NodeId, member: &Member) -> Link<Rt> {
         Link {
             caller: self.caller.clone(),
+            acknowledged: self.acknowledged.clone(),
             to: target,
             address: PeerAddress::new(&member.address),
             runtime: PhantomData,
@@ -117,6 +133,7 @@ impl<Rt: AsyncRuntime> RaftNetworkFactory<TypeConfig<Rt>> for Links<Rt> {
 /// The way to one member.
 pub(crate) struct Link<Rt> {
     caller: Caller,
+    acknowledged: Acknowledged,
     to: NodeId,
     address: PeerAddress,
     runtime: PhantomData<fn() -> Rt>,
@@ -145,10 +162,25 @@ impl<Rt: AsyncRuntime> Link<Rt> {
             entries: rpc.entries,
             committed: rpc.leader_commit,
         };
-        self.ask(Ask::Append(append), APPEND).map(|reply| {
+        let (vote, previous) = (append.vote, append.previous);
+        let last = append
+            .entries
+            .last()
+            .map_or(previous, |last| Some(last.log_id));
+        let (to, acknowledged) = (self.to, self.acknowledged.clone());
+        self.ask(Ask::Append(append), APPEND).map(move |reply| {
             Ok(match reply.map_err(rpc_error)? {
-                Reply::Appended => AppendEntriesResponse::Success,
-                Reply::AppendedTo(last) => AppendEntriesResponse::PartialSuccess(last),
+                Reply::Appended => {
+                    acknowledge(&acknowledged, to, vote, last);
+                    AppendEntriesResponse::Success
+                }
+                Reply::AppendedTo(last) => {
+                    acknowledge(&acknowledged, to, vote, last);
+                    AppendEntriesResponse::PartialSuccess(last)
+                }
+                Reply::Conflict if has_acknowledged(&acknowledged, to, vote, previous) => {
+                    return Err(another_answer());
+                }
                 Reply::Conflict => AppendEntriesResponse::Conflict,
                 Reply::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote),
                 _ => return Err(another_answer()),
@@ -214,6 +246,43 @@ impl<Rt: AsyncRuntime> Link<Rt> {
             }
         }
     }
+}
+
+fn acknowledge(acknowledged: &Acknowledged, by: NodeId, to: Vote, upto: Option<LogId>) {
+    let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = Acknowledgement {
+        to,
+        upto,
+        is_said: false,
+    };
+    let known = acknowledged.entry(by).or_insert(new);
+    match known.to == to {
+        true => known.upto = known.upto.max(upto),
+        false => *known = new,
+    }
+}
+
+/// Whether the member has told this leader that it has the entry, which it now says not to have: it was overtaken by a later
+/// request, or its data folder was set back. Openraft would take its word, and in a debug build end itself.
+fn has_acknowledged(
+    acknowledged: &Acknowledged,
+    by: NodeId,
+    to: Vote,
+    entry: Option<LogId>,
+) -> bool {
+    let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(known) = acknowledged.get_mut(&by) else {
+        return false;
+    };
+    let is_so = known.to == to && entry <= known.upto;
+    if is_so && !std::mem::replace(&mut known.is_said, true) {
+        tracing::error!(
+            node = %format_args!("{by:016x}"),
+            "a replica says that it lacks entries which it had acknowledged: if it stays behind, its data folder was set back or has lost something. \
+             Empty it and start the replica again: it comes back as a new member"
+        );
+    }
+    is_so
 }
 
 fn rpc_error<Rt: AsyncRuntime>(error: AskError) -> RPCError<TypeConfig<Rt>> {

@@ -108,8 +108,9 @@ impl Known {
                 .map_err(|error| format!("what is on its disk cannot be read: {error}"))?;
         }
         let is_on_disk = match promise {
+            // Whoever has the entries already has no use for the snapshot of them.
             Promise::Installed { upto, .. } => {
-                upto.is_none_or(|upto| has_snapshot(disk, upto.index))
+                has_entry(survivor, upto) || upto.is_none_or(|upto| has_snapshot(disk, upto.index))
             }
             _ => is_kept(survivor),
         };
