@@ -289,13 +289,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         if !force && left.iter().filter(is_there).count() <= left.len() / 2 {
             return Err(RemoveError::WouldLoseQuorum);
         }
-        if nodes.contains(&me) {
-            // A leader that goes leaves the others to find out by an election's length: better to hand over first.
-            self.hand_over().await;
-            if !self.leads() {
-                return Err(StoreError::NoLeader.into());
-            }
-        }
+        // A leader that goes commits its own removal and steps down. To hand over first would spare the others an election, but
+        // who takes over may be going, too, and under load a transfer fails more often than not.
         let learners: BTreeSet<NodeId> = (membership.learner_ids())
             .filter(|node| nodes.contains(node))
             .collect();

@@ -65,16 +65,15 @@ fn uris(texts: &[&str]) -> Vec<SanType> {
 }
 
 #[test]
-fn a_peer_proves_its_address_while_its_dates_fit() {
+fn a_peer_proves_its_address_until_its_certificate_ends() {
     let ca = ca();
     let (verifier, peer) = (verifier(&[&ca]), peer_of(&ca));
     assert_eq!(verifier.address_of(&peer).unwrap(), ADDRESS);
-    for fine in [NOW - 300_000, NOW, NOW + DAY] {
+    // Whoever looks may have a clock that is behind, or the peer one that is ahead: they must hear of each other to find out.
+    for fine in [0, NOW - DAY, NOW - 300_000, NOW, NOW + DAY] {
         assert_eq!(check(&verifier, &peer, fine), [true; 2]);
     }
-    for off in [0, NOW - 301_000, NOW + DAY + 1_000] {
-        assert_eq!(check(&verifier, &peer, off), [false; 2]);
-    }
+    assert_eq!(check(&verifier, &peer, NOW + DAY + 1_000), [false; 2]);
 }
 
 #[test]
