@@ -73,17 +73,18 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         data: args.data_dir.clone(),
         cluster: cluster_of(&args.cluster).await?,
         lost: args.replace_lost,
-        trust_domain: args.trust_domain,
+        trust_domain: args.trust_domain.clone(),
     };
     let replacement = Replacement::of(request).await.map_err(failed)?;
     let founding = replacement.founding();
     if !args.yes {
         let meaning = format!(
             "This gives up store {} for a new one, {}, in epoch {}.\n\
-             - Its CAs and signing keys are deleted: no snapshot of it can be restored afterwards, unless they are in a backup.\n\
+             - The names of the new store's machines end in {}, for good.\n\
+             - The lost store's CAs and signing keys are deleted: no snapshot of it can be restored afterwards, unless they are in a backup.\n\
              - No token of it is accepted any more. Machines that were admitted keep their certificates, which the new store's machines do not trust.\n\
              - JoinTokens that have a status say that they need a higher revision.",
-            args.replace_lost, founding.store_id, founding.epoch,
+            args.replace_lost, founding.store_id, founding.epoch, args.trust_domain,
         );
         let question = format!("Found it in {}?", args.data_dir.display());
         let unasked = "the CAs and signing keys of the lost store are deleted for good";

@@ -40,8 +40,8 @@ pub enum FoundingError {
     NotToldToFound(String),
     /// The founding object names another founding than the data folder.
     #[error(
-        "{place} names store {} in epoch {}, but the data folder belongs to store {} in epoch {}: this replica is in the wrong place, or has the wrong volume",
-        .found.store_id, .found.epoch, .ours.store_id, .ours.epoch
+        "{place} names store {} in epoch {}, but the data folder belongs to store {} in epoch {}: {}",
+        .found.store_id, .found.epoch, .ours.store_id, .ours.epoch, why_another(found, ours)
     )]
     OtherFounding {
         /// Where the founding object is.
@@ -194,6 +194,18 @@ pub enum FoundingError {
     /// No random numbers.
     #[error(transparent)]
     Random(#[from] RandomError),
+}
+
+/// Of a later epoch is what a restore has left: the former store's replicas come back with their data, and must not.
+fn why_another(found: &Founding, ours: &Founding) -> &'static str {
+    match found.epoch > ours.epoch {
+        true => {
+            "the store was restored, recovered or founded anew since, and what the folder holds is of the former store, which nobody may use any more. \
+             Stop this replica, move what is in its data folder away and start it: it comes back as a new one. \
+             If nothing was restored, it is in the wrong place, or has the wrong volume"
+        }
+        false => "this replica is in the wrong place, or has the wrong volume",
+    }
 }
 
 impl FoundingError {

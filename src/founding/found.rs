@@ -367,13 +367,22 @@ impl Site<'_> {
         store: &dyn TokenStore,
         identity: &Identity,
     ) -> Result<(), StoreError> {
+        // The keys stay: no snapshot can be restored without its CAs.
+        let anew = match self.object {
+            Some(_) => format!(
+                "`jointoken store found --replace-lost {}` founds a new store",
+                identity.store_id
+            ),
+            None => "remove the keys: that founds a new store".to_owned(),
+        };
         let waiting = async {
             loop {
                 tracing::info!(
                     store_id = %identity.store_id,
                     keys = %ItemName::ALL.map(|item| self.vault.place(item)).join(", "),
                     mark = self.object.map(|object| object.place()),
-                    "this replica is new: it waits until the group of this store lets it in. Only if all replicas have lost their data for good, remove the keys and the mark of the founding, and empty this data folder: that founds a new store, {FOUND_ANEW}"
+                    "this replica is new: it waits until the group of this store lets it in. Only if all replicas have lost their data for good, stop them and empty their data folders: \
+                     `jointoken store snapshot restore` makes a new store of a snapshot and the keys. Without a snapshot, {anew}, {FOUND_ANEW}"
                 );
                 tokio::time::sleep(LOOK * SAY).await;
             }

@@ -45,6 +45,23 @@ pub enum ReplaceError {
     /// The folder is that of a store.
     #[error("{} belongs to store {store_id}, which is not lost then: start the operator on it. Nothing was changed", data.display())]
     NotEmpty { data: PathBuf, store_id: StoreId },
+    /// All volumes were lost, and the replicas were started on empty ones.
+    #[error(
+        "{} is that of a new replica, which waits to be let in by the group of store {store_id}: empty it, and run this again. Nothing was changed",
+        data.display()
+    )]
+    Newcomer { data: PathBuf, store_id: StoreId },
+    /// It was begun with another name, which the founding would go on with.
+    #[error(
+        "what was begun in {} is for the trust domain {begun}, and {given} is given: give {begun} again; or, to have {given}, empty the folder and replace the store that {place} names now",
+        data.display()
+    )]
+    OtherTrustDomain {
+        data: PathBuf,
+        place: String,
+        begun: TrustDomain,
+        given: TrustDomain,
+    },
     /// It was begun long ago, and the cluster has gone on.
     #[error("what was begun in {} is of epoch {epoch}, and there has been epoch {} since ({}): empty the folder and begin anew", data.display(), told.epoch, told.place)]
     Outdated {
@@ -74,6 +91,8 @@ impl ReplaceError {
             Self::NothingToReplace(_)
                 | Self::OtherStore { .. }
                 | Self::NotEmpty { .. }
+                | Self::Newcomer { .. }
+                | Self::OtherTrustDomain { .. }
                 | Self::Outdated { .. }
                 | Self::NoEpochLeft(_)
         )
@@ -135,10 +154,24 @@ impl Replacement {
         begun: Identity,
         marked: Founding,
     ) -> Result<Self, ReplaceError> {
-        if begun.stage != Stage::Items {
-            return Err(ReplaceError::NotEmpty {
+        let (data, store_id) = (&request.data, begun.store_id);
+        match begun.stage {
+            Stage::Items => {}
+            Stage::Joining => {
+                let data = data.clone();
+                return Err(ReplaceError::Newcomer { data, store_id });
+            }
+            Stage::Store | Stage::Founded => {
+                let data = data.clone();
+                return Err(ReplaceError::NotEmpty { data, store_id });
+            }
+        }
+        if begun.trust_domain != request.trust_domain {
+            return Err(ReplaceError::OtherTrustDomain {
                 data: request.data,
-                store_id: begun.store_id,
+                place: request.cluster.object.place(),
+                begun: begun.trust_domain,
+                given: request.trust_domain,
             });
         }
         if marked != begun.founding() {

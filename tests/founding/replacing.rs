@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use jointoken::founding::{ReplaceError, ReplaceRequest, Replacement};
+use jointoken::founding::{
+    Creation, IdentityFile, ReplaceError, ReplaceRequest, Replacement, Stage,
+};
 use jointoken::token::StoreId;
 
 use super::*;
@@ -13,11 +15,21 @@ async fn look(
     data: &Path,
     lost: StoreId,
 ) -> Result<Replacement, ReplaceError> {
+    look_for(replica, life, data, lost, "prod.example.com").await
+}
+
+async fn look_for(
+    replica: &Replica,
+    life: &Arc<Life>,
+    data: &Path,
+    lost: StoreId,
+    trust_domain: &str,
+) -> Result<Replacement, ReplaceError> {
     let request = ReplaceRequest {
         data: data.to_path_buf(),
         cluster: replica.cluster(life, 7),
         lost,
-        trust_domain: TrustDomain::parse("prod.example.com").unwrap(),
+        trust_domain: TrustDomain::parse(trust_domain).unwrap(),
     };
     Replacement::of(request).await
 }
@@ -92,5 +104,51 @@ async fn only_the_store_that_the_mark_names_is_replaced() {
     let error = slower.carry_out().await.unwrap_err();
     assert!(error.to_string().contains("meanwhile"), "{error}");
     assert_eq!(replica.mark().await.0, ours.store_id.to_string());
+    replica.ground.remove().await;
+}
+
+/// What was begun is gone on with as it was begun, so another name must not look as if it counted.
+#[tokio::test]
+async fn another_trust_domain_is_not_taken_silently() {
+    let replica = Replica::new("replacing-domain").await;
+    let folder = tempfile::tempdir().unwrap();
+    let life = Life::new(Death::Never);
+    replica.start(&folder.path().join("lost")).await.unwrap();
+    let lost = replica.mark().await.0.parse().unwrap();
+    let data = folder.path().join("data");
+    let wrong = look_for(&replica, &life, &data, lost, "prod.exmaple.com").await;
+    let begun = wrong.unwrap().carry_out().await.unwrap();
+    let error = look(&replica, &life, &data, lost).await.unwrap_err();
+    assert!(error.is_about_input());
+    for said in ["prod.exmaple.com", "empty the folder", "jointoken-founding"] {
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    // What it advises.
+    std::fs::remove_dir_all(&data).unwrap();
+    let right = look(&replica, &life, &data, begun.store_id).await.unwrap();
+    right.carry_out().await.unwrap();
+    let identity = IdentityFile::new(&data).load().unwrap().unwrap();
+    assert_eq!(identity.trust_domain.as_str(), "prod.example.com");
+    replica.ground.remove().await;
+}
+
+/// Where all volumes are lost, the replicas are started again before anybody comes to look.
+#[tokio::test]
+async fn the_folder_of_a_newcomer_is_not_taken_for_that_of_a_store_that_is_there() {
+    let replica = Replica::new("replacing-newcomer").await;
+    let folder = tempfile::tempdir().unwrap();
+    let life = Life::new(Death::Never);
+    let opened = replica.start(&folder.path().join("lost")).await.unwrap();
+    let data = folder.path().join("data");
+    let newcomer = Identity {
+        stage: Stage::Joining,
+        ..opened.identity
+    };
+    let created = IdentityFile::new(&data).create(&newcomer).unwrap();
+    assert_eq!(created, Creation::Created);
+    let lost = newcomer.store_id;
+    let error = look(&replica, &life, &data, lost).await.unwrap_err();
+    assert!(matches!(error, ReplaceError::Newcomer { .. }), "{error}");
+    assert_eq!(life.effects(), 0);
     replica.ground.remove().await;
 }

@@ -14,6 +14,7 @@ mod replicas;
 mod server;
 mod small_disk;
 mod standalone;
+mod statuses;
 
 mod admission;
 mod bad_input;
@@ -28,8 +29,10 @@ mod group;
 mod keys;
 mod offline;
 mod restored_cluster;
+mod restored_group;
 mod restoring;
 mod rights;
+mod rolling;
 mod scaling;
 mod snapshots;
 mod socket;

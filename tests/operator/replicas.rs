@@ -142,6 +142,11 @@ impl Replicas {
         self.servers[ordinal].take().expect("it was started")
     }
 
+    /// It is looked after here again.
+    pub fn give_back(&mut self, ordinal: usize, server: Server) {
+        self.servers[ordinal] = Some(server);
+    }
+
     /// kill -9.
     #[track_caller]
     pub fn kill(&mut self, ordinal: usize) {
@@ -229,6 +234,12 @@ impl Replicas {
         let address = self.address(ordinal);
         let found = seen.into_iter().find(|member| member.address == address);
         found.map(|member| member.node_id)
+    }
+
+    /// The ids of all members, as one sees them.
+    pub async fn node_ids(&self, seen_by: usize) -> Vec<String> {
+        let seen = self.members(seen_by).await.expect("it answers");
+        seen.members.into_iter().map(|of| of.node_id).collect()
     }
 
     /// Who leads, as one of those that are asked says that itself does.

@@ -9,12 +9,12 @@ use crate::cluster::variable;
 use crate::place::Place;
 use crate::program::{Machine, Ran, run, text};
 
-/// A command that makes a new store of a former one, as the cluster's administrator.
-fn restore(place: &Place, what: &[&str], more: &[&str]) -> Ran {
-    let (data, kubeconfig) = (place.data(), variable("JOINTOKEN_TEST_KUBECONFIG"));
+/// A command that makes a new store of a former one in a data folder, as the cluster's administrator.
+pub fn restore_into(data: &Path, place: &Place, what: &[&str], more: &[&str]) -> Ran {
+    let kubeconfig = variable("JOINTOKEN_TEST_KUBECONFIG");
     let where_to = [
         "--data-dir",
-        text(&data),
+        text(data),
         "--system-namespace",
         &place.system.namespace,
         "--namespace",
@@ -25,12 +25,17 @@ fn restore(place: &Place, what: &[&str], more: &[&str]) -> Ran {
     run(&[what, &where_to, more].concat())
 }
 
-fn json_of(ran: Ran) -> Value {
+fn restore(place: &Place, what: &[&str], more: &[&str]) -> Ran {
+    restore_into(&place.data(), place, what, more)
+}
+
+pub fn json_of(ran: Ran) -> Value {
     serde_json::from_str(&ran.ok().stdout).expect("JSON")
 }
 
-fn save(place: &Place, file: &Path) {
-    let socket = place.data().join("admin.sock");
+/// Saves a snapshot of the replica with this data folder.
+pub fn save(data: &Path, file: &Path) {
+    let socket = data.join("admin.sock");
     let from = ["store", "snapshot", "save", "--admin-socket", text(&socket)];
     run(&[&from[..], &["--out", text(file)]].concat()).ok();
 }
@@ -45,7 +50,7 @@ async fn a_lost_store_is_restored_and_nothing_that_was_issued_since_is_issued_ag
     place.wait_for_phase("used", "Consumed").await;
     let live = place.issue("live", json!({})).await;
     let file = place.path("a.snapshot");
-    save(&place, &file);
+    save(&place.data(), &file);
     // What the snapshot does not know: the one that was live has been used, and there is one more.
     Machine::new().join(&live).ok();
     place.wait_for_phase("live", "Consumed").await;

@@ -162,7 +162,7 @@ fn nodedbs_secret_is_refused_until_it_is_replaced() {
 }
 
 /// All files below a folder, with what they hold.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -11,7 +11,7 @@ use crate::program::{Machine, Ran};
 use crate::replicas::{Replicas, apply_stateful_set};
 
 /// Ordinals for so many, of a StatefulSet with so many replicas.
-async fn replicas_of(test: &str, most: usize, replicas: usize) -> Replicas {
+pub async fn replicas_of(test: &str, most: usize, replicas: usize) -> Replicas {
     let group = Replicas::new(test, most)
         .await
         .with(&["--stateful-set=jointoken"]);

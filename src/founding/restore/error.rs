@@ -18,7 +18,7 @@ use crate::token::RandomError;
 pub enum RestoreError {
     /// There is something in the data folder.
     #[error(
-        "{} is not empty, there is {}: a store is restored into an empty data folder alone. Nothing was changed",
+        "{} is not empty, there is {}: a store is restored into an empty data folder alone. Nothing was changed. What may be in it is a folder whose name begins with removed-, into which you can move the rest",
         data.display(), names.join(", ")
     )]
     NotEmpty { data: PathBuf, names: Vec<String> },

@@ -144,6 +144,14 @@ async fn a_missing_or_other_founding_object_closes_the_store() {
         matches!(error, FoundingError::OtherFounding { .. }),
         "{error}"
     );
+    // Most likely it is a replica of the store that was restored; a mark that was set back says something else.
+    let says = "move what is in its data folder away and start it: it comes back as a new one";
+    assert!(error.to_string().contains(says), "{error}");
+    let older = Founding { epoch: 0, ..newer };
+    *world.object.lock().unwrap() = Some(older);
+    let error = run(&process).await.err().unwrap().to_string();
+    assert!(!error.contains(says), "{error}");
+    assert!(error.contains("the wrong volume"), "{error}");
     assert_eq!(process.effects.load(Ordering::SeqCst), 0);
 }
 
