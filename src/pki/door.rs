@@ -46,6 +46,8 @@ impl DoorIdentity {
         if dns_names.is_empty() && addresses.is_empty() {
             return Err(PkiError::NoDoorName);
         }
+        // A replica whose clock is behind the founding serves all the same: the group goes by the others' clocks.
+        let now_ms = now_ms.max(door.not_before_ms());
         let (not_before, not_after) = door.dates(now_ms, lifetime_ms)?;
         let key = SecretKey::generate()?;
         let mut params = certificate::blank(not_before, not_after)?;

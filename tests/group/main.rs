@@ -6,8 +6,10 @@
 mod group;
 mod in_process;
 mod load;
+mod wrong_clock;
 
 mod attacks;
+mod clocks;
 mod forming;
 mod full_disk;
 mod pauses;
@@ -15,6 +17,8 @@ mod quorum;
 mod refusals;
 mod rejoining;
 mod removal;
+mod set_back;
+mod shrinking;
 mod torture;
 mod upgrade;
 mod wiped;
