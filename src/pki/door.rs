@@ -153,6 +153,19 @@ mod tests {
         );
     }
 
+    /// Else a replica could not start whose clock is behind the founding.
+    #[test]
+    fn before_its_ca_begins_it_is_made_as_of_that_moment() {
+        let domain = TrustDomain::parse("prod.example.com").unwrap();
+        let ca = Authority::generate(CaRole::Door, &domain, NOW).unwrap();
+        let names = ["localhost".to_owned()];
+        let issue = |now_ms| DoorIdentity::issue(&ca, &domain, &names, &[], now_ms, DAY);
+        let early = issue(NOW - 2 * DAY).unwrap();
+        let begins = NOW - certificate::BACKDATE_MS;
+        assert_eq!(early.not_before_ms(), begins - certificate::BACKDATE_MS);
+        assert_eq!(early.not_after_ms(), begins + DAY);
+    }
+
     #[test]
     fn no_name_a_bad_name_and_another_ca_are_refused() {
         assert_eq!(issue(&[], CaRole::Door).unwrap_err(), PkiError::NoDoorName);

@@ -45,7 +45,7 @@ fn shorten_lists(group: &mut Group, stays: &[usize]) {
 }
 
 /// Has one of these lead.
-fn until_one_leads(group: &mut Group, of: &[usize]) {
+fn until_one_leads(group: &mut Group, load: &Load, of: &[usize]) {
     loop {
         let leader = group.leader();
         if of.contains(&leader) {
@@ -54,6 +54,7 @@ fn until_one_leads(group: &mut Group, of: &[usize]) {
         group.kill(leader);
         // It would come to lead again if it were back before.
         group.leader();
+        load.until_more(3);
         group.start(leader);
         group.until("all are ready", |group| {
             group
@@ -84,7 +85,7 @@ fn shrink_to(group: &mut Group, load: &Load, stays: &[usize], leader: Leader, ki
         .collect();
     shorten_lists(group, stays);
     let leaders = if leader == Leader::Goes { &goes } else { stays };
-    until_one_leads(group, leaders);
+    until_one_leads(group, load, leaders);
     let leads = group.leader();
     let candidates = match killed {
         Killed::Leader => &[leads][..],
