@@ -282,6 +282,8 @@ impl Replica {
                 .await
                 .map_err(failed)?;
         }
+        self.raft.until_time_is_known().await;
+        let time: Arc<dyn Clock> = Arc::new(StoreTime(self.raft.clone()));
         let door_listener = door.listen()?;
         let admin = AdminServer::bind(&config.admin_socket()).map_err(failed)?;
 
@@ -297,7 +299,7 @@ impl Replica {
             Arc::clone(&self.material.door),
             trust_domain.clone(),
             &config.door_hosts(),
-            Arc::clone(&self.clock),
+            Arc::clone(&time),
         )
         .keep()
         .map_err(failed)?;
@@ -324,7 +326,7 @@ impl Replica {
             members: Arc::clone(&self.material.members),
             identity,
             trust_domain,
-            clock: Arc::clone(&self.clock),
+            clock: time,
             bare_names: config.bare_name_patterns().map_err(Failure::usage)?,
             certificate_lifetime_ms: config.certificate_lifetime.as_ms(),
             limits: DoorLimits::default(),
@@ -456,6 +458,24 @@ fn set_aside_if_removed(raft: &RaftStore, data_dir: &Path) {
         Err(error) => {
             tracing::error!(%error, "the data of the removed replica could not be set aside");
         }
+    }
+}
+
+/// The time of day as the store goes by it. By its machine's own, the door of a replica with a wrong clock would call tokens
+/// expired that the store has not seen yet, and no joiner would trust its certificate or its `Date`.
+struct StoreTime(RaftStore);
+
+impl Clock for StoreTime {
+    fn now_ms(&self) -> u64 {
+        self.0.now_ms()
+    }
+
+    fn boot_ms(&self) -> u64 {
+        SystemClock.boot_ms()
+    }
+
+    fn is_synchronised(&self) -> bool {
+        SystemClock.is_synchronised()
     }
 }
 

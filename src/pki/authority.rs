@@ -190,13 +190,13 @@ impl Authority {
         Ok(())
     }
 
-    /// The dates of a certificate issued now: from five minutes back, for `lifetime_ms`, but not
-    /// beyond this CA's own end.
     /// Start of its validity, in milliseconds since the epoch.
     pub(super) const fn not_before_ms(&self) -> u64 {
         self.facts.not_before_ms
     }
 
+    /// The dates of a certificate issued now: from five minutes back, for `lifetime_ms`, but not
+    /// beyond this CA's own end.
     pub(super) fn dates(&self, now_ms: u64, lifetime_ms: u64) -> Result<(u64, u64), PkiError> {
         let facts = &self.facts;
         if now_ms < facts.not_before_ms || now_ms > facts.not_after_ms {

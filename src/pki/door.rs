@@ -46,6 +46,8 @@ impl DoorIdentity {
         if dns_names.is_empty() && addresses.is_empty() {
             return Err(PkiError::NoDoorName);
         }
+        // A replica whose clock is behind the founding serves all the same: the group goes by the others' clocks.
+        let now_ms = now_ms.max(door.not_before_ms());
         let (not_before, not_after) = door.dates(now_ms, lifetime_ms)?;
         let key = SecretKey::generate()?;
         let mut params = certificate::blank(not_before, not_after)?;
@@ -149,6 +151,19 @@ mod tests {
             format!("{door:?}"),
             format!("DoorIdentity {{ not_after_ms: {}, .. }}", NOW + DAY)
         );
+    }
+
+    /// Else a replica could not start whose clock is behind the founding.
+    #[test]
+    fn before_its_ca_begins_it_is_made_as_of_that_moment() {
+        let domain = TrustDomain::parse("prod.example.com").unwrap();
+        let ca = Authority::generate(CaRole::Door, &domain, NOW).unwrap();
+        let names = ["localhost".to_owned()];
+        let issue = |now_ms| DoorIdentity::issue(&ca, &domain, &names, &[], now_ms, DAY);
+        let early = issue(NOW - 2 * DAY).unwrap();
+        let begins = NOW - certificate::BACKDATE_MS;
+        assert_eq!(early.not_before_ms(), begins - certificate::BACKDATE_MS);
+        assert_eq!(early.not_after_ms(), begins + DAY);
     }
 
     #[test]

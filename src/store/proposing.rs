@@ -15,7 +15,7 @@ use crate::lifecycle::{Command, Operation};
 use super::group_clock::GroupClock;
 use super::leader_clock::{LoneClock, Readings, Stamp, may_issue};
 use super::peers::{Ask, AskError, CallError, PeerAddress, Refusal, Reply};
-use super::raft_store::{Inner, lock_of};
+use super::raft_store::{Inner, LOOK, lock_of};
 use super::token_store::{Committed, StoreError};
 use super::types::{LogId, NodeId, Proposal};
 
@@ -105,6 +105,19 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             clocks.say_held_back(readings, off_ms, is_lone);
         }
         Some(at_ms)
+    }
+
+    /// The time with which this replica would stamp: a follower knows the others' clocks as well as the leader.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let machine = || self.clocks().readings().wall_ms;
+        self.stamp().unwrap_or_else(machine)
+    }
+
+    /// Returns once that is more than this machine's clock says by itself, or will never be.
+    pub(crate) async fn until_time_is_known(&self) {
+        while self.stamp().is_none() && self.check_serving() != Err(StoreError::Stopped) {
+            Rt::sleep(LOOK).await;
+        }
     }
 
     pub(crate) fn is_sweep_due(&self) -> bool {

@@ -201,6 +201,17 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         self.0.clocks.accept()
     }
 
+    /// The time by which the store goes, as far as it is known here, in milliseconds since the epoch: this machine's, unless
+    /// that is not followed.
+    pub fn now_ms(&self) -> u64 {
+        self.0.now_ms()
+    }
+
+    /// Returns once another replica of the group has said what time it is; at once, if there is none.
+    pub async fn until_time_is_known(&self) {
+        self.0.until_time_is_known().await;
+    }
+
     /// The hash of the state as applied here; the same on all replicas that applied the same log.
     pub fn state_hash(&self) -> StateHash {
         self.0.live.read().hash()

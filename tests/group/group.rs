@@ -1,6 +1,7 @@
 //! Replicas of one group, each a process of its own; the keys are shared.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use crate::port;
 use crate::program::{Ran, run, text};
 use crate::server::{Server, Setup};
+use crate::wrong_clock;
 
 /// Far more than anything takes, for a machine that is doing other things as well.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -32,6 +34,10 @@ pub struct Group {
     /// Before the folder, in which they write until they are gone.
     servers: Vec<Option<Server>>,
     pub ports: Vec<Ports>,
+    /// Whom each one's configuration lists.
+    listed: Vec<Vec<usize>>,
+    /// How many seconds the clock of each one's machine is ahead.
+    clocks: Vec<i64>,
     folder: TempDir,
 }
 
@@ -45,6 +51,8 @@ impl Group {
         Self {
             servers: (0..size).map(|_| None).collect(),
             ports: (0..size).map(|_| ports()).collect(),
+            listed: vec![(0..size).collect(); size],
+            clocks: vec![0; size],
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
@@ -98,10 +106,38 @@ impl Group {
         self.ports.iter().map(|ports| ports.door).collect()
     }
 
-    /// What `members` of the configuration says.
+    /// What `members` of the configuration says, unless that was changed.
     pub fn list(&self) -> String {
-        let addresses = (0..self.size()).map(|of| format!("{:?}", self.peer_address(of)));
+        self.list_of(&(0..self.size()).collect::<Vec<_>>())
+    }
+
+    fn list_of(&self, replicas: &[usize]) -> String {
+        let addresses = replicas
+            .iter()
+            .map(|of| format!("{:?}", self.peer_address(*of)));
         addresses.collect::<Vec<_>>().join(", ")
+    }
+
+    /// From its next start on it is told that these are the group.
+    pub fn set_list(&mut self, replica: usize, listed: &[usize]) {
+        self.listed[replica] = listed.to_vec();
+    }
+
+    /// From its next start on the clock of its machine is so many seconds ahead.
+    pub fn set_clock(&mut self, replica: usize, ahead_seconds: i64) {
+        self.clocks[replica] = ahead_seconds;
+    }
+
+    pub fn clock(&self, replica: usize) -> i64 {
+        self.clocks[replica]
+    }
+
+    /// The environment of programs on the machine of this replica.
+    pub fn environment(&self, replica: usize) -> Vec<(String, String)> {
+        match self.clocks[replica] {
+            0 => Vec::new(),
+            ahead_seconds => wrong_clock::environment(self.folder.path(), ahead_seconds),
+        }
     }
 
     pub fn config(&self, replica: usize) -> String {
@@ -116,7 +152,7 @@ impl Group {
             self.data(replica).display(),
             self.keys().display(),
             urls.collect::<Vec<_>>().join(", "),
-            self.list(),
+            self.list_of(&self.listed[replica]),
         )
     }
 
@@ -131,7 +167,7 @@ impl Group {
         let arguments = ["serve", "--config", text(&file)];
         Setup {
             arguments: arguments.map(str::to_owned).into(),
-            environment: Vec::new(),
+            environment: self.environment(replica),
             metrics_port: self.ports[replica].metrics,
             log: self.path(&format!("log-{replica}")),
             program: None,
@@ -289,6 +325,14 @@ impl Group {
             .collect()
     }
 
+    /// Its own node id.
+    #[track_caller]
+    pub fn node_id(&self, replica: usize) -> String {
+        let seen = self.members(replica).members;
+        let itself = seen.into_iter().find(|member| member.is_asked);
+        itself.expect("a member").node_id
+    }
+
     /// Who leads, as one of the running replicas says that itself does.
     #[track_caller]
     pub fn leader(&mut self) -> usize {
@@ -334,9 +378,31 @@ pub struct Minter(OfflineKeyFile);
 
 impl Minter {
     pub fn token(&self) -> String {
+        self.token_of(SystemClock.now_ms(), 3_600_000)
+    }
+
+    /// With another time and life, in milliseconds.
+    pub fn token_of(&self, issued_at_ms: u64, ttl_ms: u64) -> String {
         let id = TokenId::random().expect("random numbers");
-        let minted = (self.0).mint(id, "edge-1", SystemClock.now_ms(), 3_600_000);
+        let minted = (self.0).mint(id, "edge-1", issued_at_ms, ttl_ms);
         minted.expect("a token").expose().to_owned()
+    }
+}
+
+/// Copies a folder, with the modes that a data folder must have.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => {
+                fs::copy(entry.path(), &to).unwrap();
+                fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+        }
     }
 }
 

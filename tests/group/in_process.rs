@@ -96,8 +96,12 @@ pub async fn catches_up(store: &RaftStore) {
 
 /// Opens all replicas and returns the state on which they agree to the byte.
 pub async fn common_state(group: &Group) -> Vec<u8> {
-    let replicas: Vec<_> = (0..group.size()).collect();
-    let stores = open(group, &replicas, |_| {}).await;
+    common_state_of(group, &(0..group.size()).collect::<Vec<_>>()).await
+}
+
+/// The same of these replicas.
+pub async fn common_state_of(group: &Group, replicas: &[usize]) -> Vec<u8> {
+    let stores = open(group, replicas, |_| {}).await;
     let mut images = Vec::new();
     // What a leader does by itself may come in between for once.
     for _ in 0..20 {

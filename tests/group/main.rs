@@ -6,8 +6,10 @@
 mod group;
 mod in_process;
 mod load;
+mod wrong_clock;
 
 mod attacks;
+mod clocks;
 mod copied;
 mod forming;
 mod full_disk;
@@ -16,6 +18,8 @@ mod quorum;
 mod refusals;
 mod rejoining;
 mod removal;
+mod set_back;
+mod shrinking;
 mod torture;
 mod upgrade;
 mod wiped;

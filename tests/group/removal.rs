@@ -6,14 +6,14 @@ use crate::group::{Group, runtime};
 use crate::program::Machine;
 use crate::raw_joiner::RawJoiner;
 
-const REMOVED: &str = "this replica was removed from the group";
+pub const REMOVED: &str = "this replica was removed from the group";
 
-fn remove<'a>(ids: &[&'a str], options: &[&'a str]) -> Vec<&'a str> {
+pub fn remove<'a>(ids: &[&'a str], options: &[&'a str]) -> Vec<&'a str> {
     [&["store", "members", "remove"], ids, options].concat()
 }
 
 /// Its data are set aside, and it is as good as new.
-fn has_set_aside(group: &Group, replica: usize, id: &str) {
+pub fn has_set_aside(group: &Group, replica: usize, id: &str) {
     let data = group.data(replica);
     assert!(
         data.join(format!("removed-{id}"))

@@ -4,10 +4,9 @@
 //! attempts instead of one. `cargo xtask test` builds it and says where it is.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::group::{Group, runtime};
+use crate::group::{Group, copy_folder, runtime};
 use crate::in_process;
 use crate::load::Load;
 use crate::program::Machine;
@@ -110,8 +109,8 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn a_data_folder_of_the_first_release_opens_and_grows_to_three() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/group/golden/v0.1.0");
     let mut group = Group::new(3);
-    copy(&golden.join("data"), &group.data(0));
-    copy(&golden.join("keys"), &group.keys());
+    copy_folder(&golden.join("data"), &group.data(0));
+    copy_folder(&golden.join("keys"), &group.keys());
     for replica in [2, 0, 1] {
         group.start(replica);
     }
@@ -133,21 +132,4 @@ fn a_data_folder_of_the_first_release_opens_and_grows_to_three() {
     let image = runtime().block_on(in_process::common_state(&group));
     let state = jointoken::lifecycle::State::decode(&image).expect("a state");
     assert_eq!(state.record_count(), 4);
-}
-
-/// With the modes that a data folder must have, which a checkout does not keep.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => {
-                fs::copy(entry.path(), &to).unwrap();
-                fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
-            }
-        }
-    }
 }

@@ -1,0 +1,84 @@
+//! A data folder that is set back to an older copy: its replica goes back on what it has acknowledged.
+
+use std::fs;
+
+use jointoken::pki::JoinerKey;
+
+use crate::group::{Group, copy_folder, runtime};
+use crate::in_process;
+use crate::program::Machine;
+use crate::raw_joiner::RawJoiner;
+
+const LACKS: &str = "a replica says that it lacks entries which it had acknowledged";
+
+#[test]
+fn a_follower_that_is_set_back_harms_nobody_and_comes_back_as_a_new_member() {
+    let mut group = Group::of_three();
+    let minter = group.minter(0);
+    let leader = group.leader();
+    let [set_back, other] = [1, 2].map(|further| (leader + further) % 3);
+    let ids = group.node_ids(leader);
+    Machine::new().join(&minter.token()).ok();
+    group.terminate(set_back);
+    let copy = group.path("copy");
+    copy_folder(&group.data(set_back), &copy);
+    group.start(set_back);
+    group.until_whole();
+
+    // Its own door answers when it has what it says that it has.
+    let url = group.door_url(set_back);
+    let mut used: Vec<_> = (0..10).map(|_| minter.token()).collect();
+    for token in &used {
+        Machine::new().join_with(token, &["--url", &url]).ok();
+    }
+    assert_eq!(group.leader(), leader);
+    group.kill(set_back);
+    group.wipe(set_back);
+    copy_folder(&copy, &group.data(set_back));
+    group.start(set_back);
+    group.until("the leader says so", |group| {
+        group.server(leader).log().contains(LACKS)
+    });
+
+    for replica in [leader, other].repeat(5) {
+        let token = minter.token();
+        let url = group.door_url(replica);
+        Machine::new().join_with(&token, &["--url", &url]).ok();
+        used.push(token);
+    }
+    assert_eq!(group.leader(), leader);
+    let log = group.server(leader).log();
+    let said: Vec<_> = log.lines().filter(|line| line.contains(LACKS)).collect();
+    assert!(
+        said.len() == 1 && said[0].contains(&ids[set_back]),
+        "{said:?}"
+    );
+    // It does not know what was used, and admits nobody by that.
+    for token in &used[8..10] {
+        let key = JoinerKey::generate().expect("a key");
+        let machine = RawJoiner::new(token, key, group.ports[set_back].door);
+        if let Ok((code, answer)) = runtime().block_on(machine.ask()) {
+            assert!([410, 503].contains(&code), "{code}: {answer}");
+        }
+    }
+    group.none_has_ended();
+
+    group.kill(set_back);
+    group.wipe(set_back);
+    group.start(set_back);
+    group.until("another is in its place", |group| {
+        let seen = group.try_members(leader);
+        seen.is_some_and(|seen| seen.members.iter().all(|of| of.node_id != ids[set_back]))
+    });
+    group.until_whole();
+    for token in &used {
+        let late = Machine::new().join_with(token, &["--url", &url]);
+        late.fails(5, &["used"]);
+    }
+    Machine::new()
+        .join_with(&minter.token(), &["--url", &url])
+        .ok();
+    group.terminate_all();
+    fs::remove_dir_all(&copy).expect("removing the copy");
+    runtime().block_on(in_process::common_state(&group));
+}
