@@ -15,6 +15,7 @@ mod quorum;
 mod refusals;
 mod rejoining;
 mod removal;
+mod silent_leader;
 mod torture;
 mod upgrade;
 mod wiped;
