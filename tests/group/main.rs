@@ -9,6 +9,7 @@ mod load;
 
 mod attacks;
 mod forming;
+mod founder_stops;
 mod full_disk;
 mod pauses;
 mod quorum;

@@ -189,7 +189,7 @@ async fn founded_on_disk_it_opens_from_disk() {
     assert!(said.contains("the members-ca is missing") && said.contains("keys/members-ca"));
 }
 
-fn never(_: &Identity, _: IfAbsent) -> BoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>> {
+fn never(_: &Identity, _: IfAbsent) -> LocalBoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>> {
     unreachable!("the folder is not to be opened")
 }
 
@@ -200,7 +200,7 @@ async fn on_disk(data: &std::path::Path, world: &Arc<World>) -> Result<Opened, F
         let parts = Parts(parts.0.clone());
         let identity = identity.clone();
         Box::pin(async move { parts.open_store(&identity, if_absent).await })
-            as BoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>>
+            as LocalBoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>>
     })?;
     let site = Site {
         group: None,
@@ -211,10 +211,7 @@ async fn on_disk(data: &std::path::Path, world: &Arc<World>) -> Result<Opened, F
         trust_domain: &domain(),
         clock: &ManualClock::new(NOW),
     };
-    fn sent<T: Send>(future: T) -> T {
-        future
-    }
-    sent(found_or_open(site)).await
+    found_or_open(site).await
 }
 
 /// Beside statuses of a lost store: what they tell of must not look as if this one had issued it.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
 
@@ -123,7 +123,7 @@ impl DataFolder for Parts {
         &'a self,
         _identity: &'a Identity,
         if_absent: IfAbsent,
-    ) -> BoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
+    ) -> LocalBoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
         let died = || OpenError::Start("died".to_owned());
         let opened = self.0.effect(|| {
             let mut log = self.0.world.log.lock().unwrap();
