@@ -18,6 +18,7 @@ mod rejoining;
 mod removal;
 mod silent_leader;
 mod torture;
+mod two_founders;
 mod upgrade;
 mod wiped;
 

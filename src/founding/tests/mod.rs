@@ -288,6 +288,24 @@ async fn run_as(process: &Arc<Process>, domain: &TrustDomain) -> Result<Opened, 
     found_or_open(site).await
 }
 
+/// Outside Kubernetes: only the keys say that there was a founding.
+async fn run_without_object(
+    process: &Arc<Process>,
+    group: Option<GroupPlace>,
+) -> Result<Opened, FoundingError> {
+    let parts = Parts(process.clone());
+    let site = Site {
+        group,
+        data: &parts,
+        vault: &parts,
+        object: None,
+        former: None,
+        trust_domain: &domain(),
+        clock: &ManualClock::new(NOW),
+    };
+    found_or_open(site).await
+}
+
 async fn start(world: &Arc<World>) -> Result<Opened, FoundingError> {
     run(&Process::new(world, Death::Never)).await
 }
