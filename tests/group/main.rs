@@ -11,6 +11,7 @@ mod attacks;
 mod forming;
 mod founder_stops;
 mod full_disk;
+mod key_output;
 mod pauses;
 mod quorum;
 mod refusals;
