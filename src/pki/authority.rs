@@ -71,12 +71,8 @@ impl AuthorityFacts {
         {
             return Err(PkiError::NotACa);
         }
-        let uris = certificate::uri_names(ca)?;
-        let mut ours = uris.iter().filter(|uri| uri.starts_with("jointoken://"));
-        let (role, trust_domain) = match (ours.next(), ours.next()) {
-            (Some(uri), None) => role_of_uri(uri).ok_or(PkiError::NoRole)?,
-            _ => return Err(PkiError::NoRole),
-        };
+        let uri = certificate::own_uri(ca)?;
+        let (role, trust_domain) = uri.and_then(role_of_uri).ok_or(PkiError::NoRole)?;
         let (not_before_ms, not_after_ms) = certificate::validity_ms(ca)?;
         Ok(Self {
             role,
@@ -85,6 +81,23 @@ impl AuthorityFacts {
             not_before_ms,
             not_after_ms,
         })
+    }
+
+    /// It must be the CA for `role` in this trust domain.
+    pub(super) fn require(&self, role: CaRole, domain: &TrustDomain) -> Result<(), PkiError> {
+        if self.role != role {
+            return Err(PkiError::WrongRole {
+                expected: role,
+                found: self.role,
+            });
+        }
+        if self.trust_domain != *domain {
+            return Err(PkiError::WrongTrustDomain {
+                expected: domain.to_string(),
+                found: self.trust_domain.to_string(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -175,28 +188,16 @@ impl Authority {
     }
 
     pub(super) fn require(&self, role: CaRole, domain: &TrustDomain) -> Result<(), PkiError> {
-        if self.facts.role != role {
-            return Err(PkiError::WrongRole {
-                expected: role,
-                found: self.facts.role,
-            });
-        }
-        if self.facts.trust_domain != *domain {
-            return Err(PkiError::WrongTrustDomain {
-                expected: domain.to_string(),
-                found: self.facts.trust_domain.to_string(),
-            });
-        }
-        Ok(())
+        self.facts.require(role, domain)
     }
 
-    /// The dates of a certificate issued now: from five minutes back, for `lifetime_ms`, but not
-    /// beyond this CA's own end.
     /// Start of its validity, in milliseconds since the epoch.
     pub(super) const fn not_before_ms(&self) -> u64 {
         self.facts.not_before_ms
     }
 
+    /// The dates of a certificate issued now: from five minutes back, for `lifetime_ms`, but not
+    /// beyond this CA's own end.
     pub(super) fn dates(&self, now_ms: u64, lifetime_ms: u64) -> Result<(u64, u64), PkiError> {
         let facts = &self.facts;
         if now_ms < facts.not_before_ms || now_ms > facts.not_after_ms {
