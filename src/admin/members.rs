@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use crate::store::{MemberView, RemoveError, UpgradeError};
+use crate::store::{MemberView, Members, RemoveError, Role, UpgradeError};
 
 use super::server::{Offered, Refusal, refusal};
 use super::wire::{
@@ -29,13 +29,21 @@ pub(super) fn routes() -> Router<Arc<Offered>> {
 }
 
 async fn members(State(offered): State<Arc<Offered>>) -> Json<MembersResponse> {
-    let group = offered.store.members();
-    Json(MembersResponse {
+    Json(response(&offered.store.members()))
+}
+
+fn response(group: &Members) -> MembersResponse {
+    let heard = || group.members.iter().filter(|member| member.is_present());
+    let is_voter = |member: &&MemberView| member.role != Role::Learner;
+    let voters = group.members.iter().filter(is_voter).count();
+    MembersResponse {
         term: group.term,
         leader: group.leader.map(show_id),
+        leader_is_heard: heard().any(|member| group.leader == Some(member.node_id)),
+        majority_is_heard: heard().filter(is_voter).count() > voters / 2,
         is_changing: group.is_changing,
         members: group.members.iter().map(view).collect(),
-    })
+    }
 }
 
 fn show_id(node: u64) -> String {
@@ -128,5 +136,70 @@ async fn finalize(State(offered): State<Arc<Offered>>) -> Result<Json<RulesRespo
             true,
         )),
         Err(error) => Err(refusal(StatusCode::CONFLICT, error.to_string(), false)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of three, of which 1 led when it was last heard of and 3 is asked.
+    fn group(heard_ms_ago: [Option<u64>; 2]) -> Members {
+        let [first, second] = heard_ms_ago;
+        let heard = [first, second, Some(0)];
+        let member = |(node_id, heard_ms_ago)| MemberView {
+            node_id,
+            address: format!("{node_id}.example:9443"),
+            role: match node_id {
+                1 => Role::Leader,
+                _ => Role::Voter,
+            },
+            is_asked: node_id == 3,
+            matched: None,
+            applied: Some(7),
+            lag: Some(0),
+            heard_ms_ago,
+            clock_ahead_ms: Some(0),
+        };
+        Members {
+            term: 5,
+            leader: Some(1),
+            is_changing: false,
+            members: (1..).zip(heard).map(member).collect(),
+        }
+    }
+
+    fn shown(group: &Members) -> (bool, bool, Vec<String>) {
+        let shown = response(group);
+        let health = shown.members.into_iter().map(|member| member.health);
+        (
+            shown.leader_is_heard,
+            shown.majority_is_heard,
+            health.collect(),
+        )
+    }
+
+    #[test]
+    fn a_leader_that_is_silent_and_a_lost_majority_are_told() {
+        let (ok, silent) = ("ok".to_owned(), "silent".to_owned());
+        let all = [ok.clone(), ok.clone(), ok.clone()];
+        assert_eq!(
+            shown(&group([Some(40), Some(3_000)])),
+            (true, true, all.into())
+        );
+        let leader_is_gone = [silent.clone(), ok.clone(), ok.clone()];
+        assert_eq!(
+            shown(&group([Some(3_001), Some(40)])),
+            (false, true, leader_is_gone.into())
+        );
+        let alone = [silent.clone(), silent, ok];
+        assert_eq!(
+            shown(&group([Some(45_000), None])),
+            (false, false, alone.into())
+        );
+        // A learner's voice is no vote.
+        let mut learner = group([Some(45_000), Some(40)]);
+        learner.members[2].role = Role::Learner;
+        assert!(!response(&learner).majority_is_heard);
     }
 }

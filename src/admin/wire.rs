@@ -73,8 +73,12 @@ pub struct AcceptClockResponse {
 pub struct MembersResponse {
     /// The number of the last election that the replica knows of.
     pub term: u64,
-    /// Node id of the leader, if one is known.
+    /// Node id of the leader, if one is known: the last of which it is known, also when it is silent by now.
     pub leader: Option<String>,
+    /// It is the asked replica itself, or was heard of within the last 3 seconds.
+    pub leader_is_heard: bool,
+    /// As many voters, itself included, as it takes to commit anything were heard of within the last 3 seconds.
+    pub majority_is_heard: bool,
     /// A change of the voters is under way: until it is done, it takes a majority of the former and one of the new ones.
     pub is_changing: bool,
     pub members: Vec<MemberOfGroup>,

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ use crate::token::{KeyFileError, MAX_KEY_FILE, MAX_TOKEN, OfflineKeyFile, Presen
 const TOKEN_VARIABLE: &str = "JOINTOKEN_TOKEN";
 /// The variable of the environment that holds an exported signing key.
 const KEY_VARIABLE: &str = "JOINTOKEN_KEY";
+/// What a new file is filled with until there is a secret to write: more than any is long.
+const ROOM: [u8; 4096] = [b'\n'; 4096];
+const _: () = assert!(MAX_KEY_FILE < ROOM.len() && MAX_TOKEN < ROOM.len());
 /// White space that files may have around what they hold, in bytes.
 const AROUND: usize = 64;
 
@@ -100,8 +103,8 @@ pub fn read_nodedb_secret(path: &Path) -> Result<SigningKey, Failure> {
     SigningKey::parse_nodedb(&content).map_err(|error| Failure::new(Exit::Invalid, error))
 }
 
-/// A new file for a secret, which its owner alone can read. It is made before the secret is, so that no
-/// secret is made that cannot be kept; unless something is written to it, it goes away again.
+/// A new file for a secret, which its owner alone can read. It is made before the secret is, with room for any of its kind, so
+/// that no secret is made that cannot be kept; unless something is written to it, it goes away again.
 pub struct NewFile<'a> {
     file: File,
     path: &'a Path,
@@ -110,7 +113,7 @@ pub struct NewFile<'a> {
 }
 
 impl<'a> NewFile<'a> {
-    /// Makes the file, empty, unless there is one.
+    /// Makes the file, full of nothing, unless there is one.
     pub fn create(path: &'a Path, what: &'static str) -> Result<Self, Failure> {
         let file = OpenOptions::new()
             .write(true)
@@ -125,20 +128,33 @@ impl<'a> NewFile<'a> {
                 ErrorKind::NotFound => cannot_write(Exit::Usage, path, what, &error),
                 _ => cannot_write(Exit::Failed, path, what, &error),
             })?;
-        Ok(Self {
+        let mut new = Self {
             file,
             path,
             what,
             is_written: false,
-        })
+        };
+        let reserved = (new.file.write_all(&ROOM)).and_then(|()| new.file.sync_all());
+        reserved.map_err(|error| cannot_write(Exit::Failed, path, what, &error))?;
+        Ok(new)
     }
 
     /// Writes the secret, as a line, and syncs it.
     pub fn write(mut self, content: &str) -> Result<(), Failure> {
-        let written = writeln!(self.file, "{content}").and_then(|()| self.file.sync_all());
+        let written = self.put(content);
         // Half a secret is of no use to anybody.
         self.is_written = written.is_ok();
         written.map_err(|error| cannot_write(Exit::Failed, self.path, self.what, &error))
+    }
+}
+
+impl NewFile<'_> {
+    fn put(&mut self, content: &str) -> io::Result<()> {
+        self.file.rewind()?;
+        writeln!(self.file, "{content}")?;
+        let end = self.file.stream_position()?;
+        self.file.set_len(end)?;
+        self.file.sync_all()
     }
 }
 

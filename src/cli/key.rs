@@ -141,7 +141,7 @@ async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
             "--max-ttl is zero: such a key could not mint anything",
         ));
     }
-    // First: a key that cannot be kept is not asked for, since each takes a place in the store for good.
+    // First, with the room that it takes: a key that cannot be kept is not asked for, since each takes a place in the store for good.
     let file = match &args.out {
         Some(path) => Some(input::NewFile::create(path, "the signing key")?),
         None => None,
@@ -163,16 +163,28 @@ async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
         key_file: args.out.as_ref(),
         key: args.out.is_none().then_some(answer.key_file.as_str()),
     };
+    let lost = |failure| lost(&answer.key_id, failure);
     match (file, output) {
         (Some(file), _) => {
-            file.write(&answer.key_file)?;
+            file.write(&answer.key_file).map_err(lost)?;
             output.print(&exported)
         }
-        (None, Output::Json) => output.print(&exported),
+        (None, Output::Json) => output::print_whole(&output.render(&exported)?).map_err(lost),
         (None, Output::Text) => {
-            output::print(&answer.key_file)?;
+            output::print_whole(&answer.key_file).map_err(lost)?;
             output::note(&exported);
             Ok(())
         }
     }
+}
+
+/// The store knows a key that could not be handed over.
+fn lost(key_id: &str, failure: Failure) -> Failure {
+    Failure::new(
+        failure.exit,
+        format_args!(
+            "{}; the store knows this key by now, as {key_id}, and nobody has it whole: it mints nothing, export another",
+            failure.message
+        ),
+    )
 }

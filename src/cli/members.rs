@@ -17,6 +17,8 @@ use crate::admin::{MemberOfGroup, MembersResponse, RemoveMembersRequest};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 Health: ok; silent, not heard of for 3 seconds; behind by more than 1000 entries; clock, more than 30 seconds off.
+The role of one that is silent is the one that it had. Below the table stands whether a majority and its leader are
+heard of; in JSON `majorityIsHeard` and `leaderIsHeard`.
 
 Examples:
   jointoken store members
@@ -107,13 +109,39 @@ impl fmt::Display for Listed {
             )?;
         }
         match &self.0.leader {
-            Some(leader) => write!(f, "\nterm {}, led by {leader}", self.0.term)?,
+            Some(leader) if self.0.leader_is_heard => {
+                write!(f, "\nterm {}, led by {leader}", self.0.term)?;
+            }
+            Some(leader) => write!(
+                f,
+                "\nterm {}, led by {leader} when that was last heard of, and it is silent now",
+                self.0.term
+            )?,
             None => write!(f, "\nterm {}, and no leader is known", self.0.term)?,
         }
-        match self.0.is_changing {
-            true => f.write_str("; the voters are being changed: until that is done it takes a majority of the former and one of the new ones"),
-            false => Ok(()),
+        if self.0.is_changing {
+            f.write_str("; the voters are being changed: until that is done it takes a majority of the former and one of the new ones")?;
         }
+        match obstacle(&self.0) {
+            Some(obstacle) => write!(f, "\n{obstacle}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why nothing can be committed by way of the replica that was asked, and what to do.
+fn obstacle(group: &MembersResponse) -> Option<&'static str> {
+    if !group.majority_is_heard {
+        Some(
+            "this replica hears of no majority of the voters, without which nobody is admitted. Ask the others: if they have one, this replica is cut off, see why. \
+             If not, start those that are silent; only if they are lost for good: `jointoken store recover`",
+        )
+    } else if !group.leader_is_heard {
+        Some(
+            "a majority is heard of: within seconds it has another leader. If not, see `/readyz` and the log of each replica",
+        )
+    } else {
+        None
     }
 }
 
@@ -144,5 +172,68 @@ struct Removed {
 impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "removed from the group: {}", self.removed.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(leader_is_heard: bool, majority_is_heard: bool, leader: Option<&str>) -> String {
+        let member = MemberOfGroup {
+            node_id: "0a1b2c3d4e5f6071".into(),
+            address: "a.example:9443".into(),
+            role: "leader".into(),
+            is_asked: false,
+            matched: None,
+            applied: Some(7),
+            lag: Some(0),
+            heard_ms_ago: Some(45_678),
+            clock_ahead_ms: Some(0),
+            health: "silent".into(),
+        };
+        let listed = Listed(MembersResponse {
+            term: 5,
+            leader: leader.map(str::to_owned),
+            leader_is_heard,
+            majority_is_heard,
+            is_changing: false,
+            members: vec![member],
+        });
+        listed.to_string()
+    }
+
+    #[test]
+    fn below_the_table_stands_who_is_not_heard_of_and_what_to_do() {
+        let leader = Some("0a1b2c3d4e5f6071");
+        let well = table(true, true, leader);
+        assert!(
+            well.ends_with("\nterm 5, led by 0a1b2c3d4e5f6071"),
+            "{well}"
+        );
+
+        let silent = table(false, true, leader);
+        let line = silent.lines().nth(1).unwrap();
+        assert!(line.ends_with("silent    45.6s"), "{silent}");
+        let says = "led by 0a1b2c3d4e5f6071 when that was last heard of, and it is silent now\na majority is heard of";
+        assert!(silent.contains(says), "{silent}");
+
+        for (is_heard, leader) in [(false, leader), (true, leader), (false, None)] {
+            let alone = table(is_heard, false, leader);
+            let advice = alone.lines().last().unwrap();
+            for says in ["no majority", "start those", "jointoken store recover"] {
+                assert!(advice.contains(says), "{alone}");
+            }
+            assert_eq!(
+                alone.contains("it is silent now"),
+                !is_heard && leader.is_some()
+            );
+        }
+        // Right after an election nobody may be known yet.
+        let none = table(false, true, None);
+        assert!(
+            none.contains("no leader is known\na majority is heard of"),
+            "{none}"
+        );
     }
 }

@@ -20,12 +20,16 @@ pub enum Output {
 impl Output {
     /// Prints a command's result to standard output.
     pub fn print<R: Display + Serialize>(self, result: &R) -> Result<(), Failure> {
-        let text = match self {
-            Self::Text => result.to_string(),
+        print(&self.render(result)?)
+    }
+
+    /// A command's result in this form.
+    pub fn render<R: Display + Serialize>(self, result: &R) -> Result<String, Failure> {
+        match self {
+            Self::Text => Ok(result.to_string()),
             Self::Json => serde_json::to_string_pretty(result)
-                .map_err(|error| Failure::new(Exit::Failed, error))?,
-        };
-        print(&text)
+                .map_err(|error| Failure::new(Exit::Failed, error)),
+        }
     }
 
     /// Says on standard error why it takes longer.
@@ -61,16 +65,26 @@ pub fn note(line: &impl Display) {
 
 /// Prints text that is the result itself, such as a manifest or a token.
 pub fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let end = if text.ends_with('\n') { "" } else { "\n" };
-    let written = write!(stdout, "{text}{end}").and_then(|()| stdout.flush());
-    match written {
+    match write_out(text) {
         // The reader has seen enough, as `head` has.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::new(
-            Exit::Failed,
-            format_args!("cannot write to standard output: {error}"),
-        )),
-        Ok(()) => Ok(()),
+        written => written.map_err(not_written),
     }
+}
+
+/// Prints what must not be lost: a reader that has gone is a failure, too.
+pub fn print_whole(text: &str) -> Result<(), Failure> {
+    write_out(text).map_err(not_written)
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    write!(stdout, "{text}{end}")?;
+    stdout.flush()
+}
+
+fn not_written(error: io::Error) -> Failure {
+    let message = format_args!("cannot write to standard output: {error}");
+    Failure::new(Exit::Failed, message)
 }

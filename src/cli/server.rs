@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::config::ServerConfig;
@@ -131,25 +130,13 @@ impl Replica {
             OnDisk::new(&config.data_dir, move |identity, if_absent| {
                 let (raft, clock, store) = (Arc::clone(&raft), Arc::clone(&clock), store.clone());
                 let (way, identity) = (way.clone(), identity.clone());
-                // On a thread of its own: the compiler cannot see that openraft's futures are `Send`.
-                let handle = Handle::current();
-                let opening = spawn_blocking(move || {
-                    handle.block_on(open_store(
-                        store,
-                        &identity,
-                        if_absent,
-                        clock,
-                        way.as_deref(),
-                    ))
-                });
                 async move {
-                    let opened = opening
-                        .await
-                        .map_err(|error| OpenError::Start(error.to_string()))??;
+                    let opening = open_store(store, &identity, if_absent, clock, way.as_deref());
+                    let opened = opening.await?;
                     let _ = raft.set(opened.clone());
                     Ok(Arc::new(opened) as Arc<dyn TokenStore>)
                 }
-                .boxed()
+                .boxed_local()
             })
             .map_err(failed)?
         };

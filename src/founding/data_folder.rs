@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 
 use super::folder_vault::{at, make_folder};
 use super::identity::{Identity, IdentityFile};
@@ -35,12 +35,12 @@ pub trait DataFolder: Send + Sync {
     /// Puts `identity` in the place of the one that it has; durable when it returns.
     fn replace_identity(&self, identity: &Identity) -> Result<(), VaultError>;
 
-    /// Opens the store in it. A store of another id is an error.
+    /// Opens the store in it. A store of another id is an error. Who drops the future stops the opening, at any moment.
     fn open_store<'a>(
         &'a self,
         identity: &'a Identity,
         if_absent: IfAbsent,
-    ) -> BoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>>;
+    ) -> LocalBoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>>;
 }
 
 /// A folder on disk with a way to open the store in it.
@@ -55,7 +55,10 @@ pub struct OnDisk<F> {
 
 impl<F> OnDisk<F>
 where
-    F: for<'a> Fn(&'a Identity, IfAbsent) -> BoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>>,
+    F: for<'a> Fn(
+        &'a Identity,
+        IfAbsent,
+    ) -> LocalBoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>>,
 {
     /// The folder `data`, made if need be, whose store `open` opens.
     ///
@@ -92,7 +95,10 @@ pub(super) fn lock_folder(data: &Path) -> Result<File, VaultError> {
 
 impl<F> DataFolder for OnDisk<F>
 where
-    F: for<'a> Fn(&'a Identity, IfAbsent) -> BoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>>
+    F: for<'a> Fn(
+            &'a Identity,
+            IfAbsent,
+        ) -> LocalBoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>>
         + Send
         + Sync,
 {
@@ -112,7 +118,7 @@ where
         &'a self,
         identity: &'a Identity,
         if_absent: IfAbsent,
-    ) -> BoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
+    ) -> LocalBoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
         (self.open)(identity, if_absent)
     }
 }

@@ -51,13 +51,14 @@ pub enum FoundingError {
         /// What the data folder says.
         ours: Founding,
     },
-    /// Another founding came first, between this one's first look and its mark.
+    /// Another founding came first, between this one's first look and its mark or its first key.
     #[error(
-        "{place} names store {}: another replica founded it first, and this one has founded nothing. Stop this one and empty its data folder",
+        "{place} names store {}: another replica founded it first, and this one has founded nothing. Empty this one's data folder. \
+         If it is to be in that store's group, start it again then: it waits until it is let in. A lone one needs another place for its keys",
         .found.store_id
     )]
     Outrun {
-        /// Where the founding object is.
+        /// Where the founding object, or the first key, is.
         place: String,
         /// What it says.
         found: Founding,
@@ -79,6 +80,17 @@ pub enum FoundingError {
         .0.place, .0.epoch
     )]
     NoEpochLeft(FormerEpoch),
+    /// The one that is to found a group has nothing yet, and there are some of a group's keys.
+    #[error(
+        "{place} is of store {found}, which another replica founds just now or has begun to found: this one founds nothing. Let that one go on, then start this one again: \
+         it waits until it is let in. Only if that one's data folder is lost for good: remove its keys first"
+    )]
+    Begun {
+        /// Where one of the keys is.
+        place: String,
+        /// The store that it was made for.
+        found: StoreId,
+    },
     /// While founding: there is an item of another store already.
     #[error(
         "{place} already holds the {item} of another store, {found}: found this store elsewhere, or remove it if that store is gone for good"

@@ -20,7 +20,7 @@ const OWNER: &str = "store";
 ///
 /// An item is made beside its place, synced, and put there by renaming its folder: that is one
 /// step, and it fails if the place is taken, since a folder is never put in the place of one that
-/// is not empty.
+/// is not empty. Beside it each store has a place of its own: two that are founded at once do not mix.
 #[derive(Debug, Clone)]
 pub struct FolderVault {
     root: PathBuf,
@@ -34,6 +34,11 @@ impl FolderVault {
 
     fn folder(&self, name: ItemName) -> PathBuf {
         self.root.join(name.as_str())
+    }
+
+    /// Where the item is made before it is put in its place.
+    fn beside(&self, name: ItemName, item: &Item) -> PathBuf {
+        self.root.join(format!(".{name}.{}.new", item.store_id))
     }
 
     fn load_now(&self, name: ItemName) -> Result<Option<Item>, VaultError> {
@@ -83,7 +88,7 @@ impl FolderVault {
     fn create_now(&self, name: ItemName, item: &Item) -> Result<Creation<Item>, VaultError> {
         make_folder(&self.root)?;
         let folder = self.folder(name);
-        let beside = self.root.join(format!(".{name}.new"));
+        let beside = self.beside(name, item);
         match fs::remove_dir_all(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(at(&beside)(error));
@@ -219,6 +224,28 @@ mod tests {
     }
 
     #[test]
+    fn of_two_that_are_made_at_once_one_is_there_whole() {
+        for _ in 0..50 {
+            let (_folder, vault) = vault();
+            let name = ItemName::DoorCa;
+            let made = std::thread::scope(|scope| {
+                let makers = [1, 2].map(|byte| {
+                    let vault = &vault;
+                    scope.spawn(move || vault.create_now(name, &item(byte)).unwrap())
+                });
+                makers.map(|maker| maker.join().unwrap())
+            });
+            let there = vault.load_now(name).unwrap().unwrap();
+            let (first, second) = (Creation::Created, Creation::Exists(there.clone()));
+            match there == item(1) {
+                true => assert_eq!(made, [first, second]),
+                false => assert_eq!((made, there), ([second, first], item(2))),
+            }
+            assert_eq!(fs::read_dir(&vault.root).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
     fn only_the_owner_may_read() {
         let (_folder, vault) = vault();
         vault.create_now(ItemName::DoorCa, &item(1)).unwrap();
@@ -233,7 +260,7 @@ mod tests {
     #[test]
     fn what_a_crash_left_half_made_is_not_taken_for_an_item() {
         let (_folder, vault) = vault();
-        let beside = vault.root.join(".door-ca.new");
+        let beside = vault.beside(ItemName::DoorCa, &item(1));
         make_folder(&beside).unwrap();
         write_synced(&beside.join("key"), b"half").unwrap();
         assert_eq!(vault.load_now(ItemName::DoorCa).unwrap(), None);

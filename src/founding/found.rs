@@ -168,7 +168,14 @@ impl Site<'_> {
     async fn draw_in_group(&self, place: GroupPlace) -> Result<Identity, FoundingError> {
         let there = match (self.vault.load(ItemName::PeersCa).await?, place) {
             (Some(there), _) => there,
-            (None, GroupPlace::Founder) => return self.draw_founder().await,
+            (None, GroupPlace::Founder) => {
+                return self.draw_founder().await.map_err(|error| match error {
+                    FoundingError::Taken { place, found, .. } => {
+                        FoundingError::Begun { place, found }
+                    }
+                    error => error,
+                });
+            }
             (None, GroupPlace::First) => {
                 let keys = self.vault.place(ItemName::PeersCa);
                 return Err(FoundingError::NotToldToFound(keys));
@@ -273,9 +280,20 @@ impl Site<'_> {
                     }
                 }
             };
-            if there.store_id != identity.store_id {
-                return Err(self.taken(name, &there));
+            if there.store_id == identity.store_id {
+                continue;
             }
+            // There was none when this founding was begun, and whoever makes the first of them makes all.
+            return Err(match name == ItemName::ALL[0] {
+                true => FoundingError::Outrun {
+                    place: self.vault.place(name),
+                    found: Founding {
+                        store_id: there.store_id,
+                        epoch: there.epoch,
+                    },
+                },
+                false => self.taken(name, &there),
+            });
         }
         Ok(())
     }

@@ -71,12 +71,8 @@ impl AuthorityFacts {
         {
             return Err(PkiError::NotACa);
         }
-        let uris = certificate::uri_names(ca)?;
-        let mut ours = uris.iter().filter(|uri| uri.starts_with("jointoken://"));
-        let (role, trust_domain) = match (ours.next(), ours.next()) {
-            (Some(uri), None) => role_of_uri(uri).ok_or(PkiError::NoRole)?,
-            _ => return Err(PkiError::NoRole),
-        };
+        let uri = certificate::own_uri(ca)?;
+        let (role, trust_domain) = uri.and_then(role_of_uri).ok_or(PkiError::NoRole)?;
         let (not_before_ms, not_after_ms) = certificate::validity_ms(ca)?;
         Ok(Self {
             role,
@@ -85,6 +81,23 @@ impl AuthorityFacts {
             not_before_ms,
             not_after_ms,
         })
+    }
+
+    /// It must be the CA for `role` in this trust domain.
+    pub(super) fn require(&self, role: CaRole, domain: &TrustDomain) -> Result<(), PkiError> {
+        if self.role != role {
+            return Err(PkiError::WrongRole {
+                expected: role,
+                found: self.role,
+            });
+        }
+        if self.trust_domain != *domain {
+            return Err(PkiError::WrongTrustDomain {
+                expected: domain.to_string(),
+                found: self.trust_domain.to_string(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -175,19 +188,7 @@ impl Authority {
     }
 
     pub(super) fn require(&self, role: CaRole, domain: &TrustDomain) -> Result<(), PkiError> {
-        if self.facts.role != role {
-            return Err(PkiError::WrongRole {
-                expected: role,
-                found: self.facts.role,
-            });
-        }
-        if self.facts.trust_domain != *domain {
-            return Err(PkiError::WrongTrustDomain {
-                expected: domain.to_string(),
-                found: self.facts.trust_domain.to_string(),
-            });
-        }
-        Ok(())
+        self.facts.require(role, domain)
     }
 
     /// Start of its validity, in milliseconds since the epoch.

@@ -1,6 +1,6 @@
 //! Reading and writing certificates: what every kind of them has in common.
 
-use rcgen::{CertificateParams, SerialNumber};
+use rcgen::{CertificateParams, IsCa, KeyUsagePurpose, SerialNumber};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
@@ -83,6 +83,18 @@ pub(super) fn uri_names<'a>(
     Ok(names.unwrap_or_default().iter().filter_map(uri).collect())
 }
 
+/// The URI of ours (`jointoken://…`) among the alternative names, if there is exactly one.
+pub(super) fn own_uri<'a>(
+    certificate: &'a X509Certificate<'_>,
+) -> Result<Option<&'a str>, PkiError> {
+    let uris = uri_names(certificate)?;
+    let mut ours = uris.iter().filter(|uri| uri.starts_with("jointoken://"));
+    Ok(match (ours.next(), ours.next()) {
+        (Some(uri), None) => Some(*uri),
+        _ => None,
+    })
+}
+
 /// Start and end of validity, in milliseconds since the epoch; both ends are inside.
 pub(super) fn validity_ms(certificate: &X509Certificate<'_>) -> Result<(u64, u64), PkiError> {
     let ms = |time: &ASN1Time| {
@@ -110,6 +122,14 @@ pub(super) fn blank(not_before_ms: u64, not_after_ms: u64) -> Result<Certificate
     params.not_after = date(not_after_ms)?;
     params.serial_number = Some(serial()?);
     params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// What any certificate begins with that is no CA's: its key signs handshakes and nothing else.
+pub(super) fn leaf(not_before_ms: u64, not_after_ms: u64) -> Result<CertificateParams, PkiError> {
+    let mut params = blank(not_before_ms, not_after_ms)?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     Ok(params)
 }
 

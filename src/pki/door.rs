@@ -4,13 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rcgen::{DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::authority::{Authority, CaRole};
-use super::certificate;
 use super::error::PkiError;
+use super::fresh::{Claims, Fresh};
 use super::names::{self, TrustDomain};
 use super::secret_key::SecretKey;
 
@@ -46,33 +46,26 @@ impl DoorIdentity {
         if dns_names.is_empty() && addresses.is_empty() {
             return Err(PkiError::NoDoorName);
         }
-        // A replica whose clock is behind the founding serves all the same: the group goes by the others' clocks.
-        let now_ms = now_ms.max(door.not_before_ms());
-        let (not_before, not_after) = door.dates(now_ms, lifetime_ms)?;
-        let key = SecretKey::generate()?;
-        let mut params = certificate::blank(not_before, not_after)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "jointoken door");
-        let uri = door_uri(trust_domain).try_into()?;
-        params.subject_alt_names.push(SanType::URI(uri));
+        let mut names = Vec::new();
         for name in dns_names {
             names::dns_name(name)?;
-            let name = name.as_str().try_into()?;
-            params.subject_alt_names.push(SanType::DnsName(name));
+            names.push(SanType::DnsName(name.as_str().try_into()?));
         }
-        for address in addresses {
-            params.subject_alt_names.push(SanType::IpAddress(*address));
-        }
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let leaf = door.sign(&params, key.public())?;
+        names.extend(addresses.iter().copied().map(SanType::IpAddress));
+        let claims = Claims {
+            common_name: "jointoken door",
+            uri: door_uri(trust_domain),
+            names,
+            usages: vec![ExtendedKeyUsagePurpose::ServerAuth],
+        };
+        // A replica whose clock is behind the founding serves all the same: the group goes by the others' clocks.
+        let now_ms = now_ms.max(door.not_before_ms());
+        let fresh = Fresh::issue(door, claims, now_ms, lifetime_ms)?;
         Ok(Self {
-            chain: vec![leaf.into(), door.cert_der().to_vec().into()],
-            key,
-            not_before_ms: not_before,
-            not_after_ms: not_after,
+            chain: vec![fresh.leaf, door.cert_der().to_vec().into()],
+            key: fresh.key,
+            not_before_ms: fresh.not_before_ms,
+            not_after_ms: fresh.not_after_ms,
         })
     }
 
@@ -116,6 +109,7 @@ impl fmt::Debug for DoorIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::certificate;
 
     const NOW: u64 = 1_790_000_000_000;
     const DAY: u64 = 86_400_000;

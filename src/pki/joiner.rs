@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
@@ -54,12 +54,10 @@ impl JoinerKey {
     pub fn self_signed_cert_der(&self, now_ms: u64) -> Result<Vec<u8>, PkiError> {
         let start = now_ms.saturating_sub(BACKDATE_MS);
         let end = now_ms.checked_add(SELF_SIGNED_LIFETIME_MS);
-        let mut params = certificate::blank(start, end.ok_or(PkiError::Time)?)?;
+        let mut params = certificate::leaf(start, end.ok_or(PkiError::Time)?)?;
         params
             .distinguished_name
             .push(DnType::CommonName, "jointoken joiner");
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         Ok(params.self_signed(self.key.signer())?.der().to_vec())
     }

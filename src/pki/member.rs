@@ -1,6 +1,6 @@
 //! What a member's certificate names, and its issue.
 
-use rcgen::{DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType};
 
 use super::authority::{Authority, CaRole};
 use super::certificate;
@@ -112,7 +112,7 @@ pub fn issue_member(
 ) -> Result<Vec<u8>, PkiError> {
     members.require(CaRole::Members, &identity.trust_domain)?;
     let (not_before, not_after) = members.dates(now_ms, lifetime_ms)?;
-    let mut params = certificate::blank(not_before, not_after)?;
+    let mut params = certificate::leaf(not_before, not_after)?;
     if let Some(name) = identity.common_name() {
         params.distinguished_name.push(DnType::CommonName, name);
     }
@@ -124,8 +124,6 @@ pub fn issue_member(
         let uri = uri.as_str().try_into()?;
         params.subject_alt_names.push(SanType::URI(uri));
     }
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![
         ExtendedKeyUsagePurpose::ClientAuth,
         ExtendedKeyUsagePurpose::ServerAuth,

@@ -12,7 +12,7 @@
 //! - a joiner decides whether it trusts the door within the handshake ([`verify::DoorVerifier`]);
 //! - of two replicas each proves the other its address within the handshake ([`verify::PeerVerifier`]).
 //!
-//! Read `names`, `authority`, `csr`, `member`, `door`, `joiner`, `peer`, `verify`, in this order.
+//! Read `names`, `authority`, `csr`, `member`, `fresh`, `door`, `joiner`, `peer`, `verify`, in this order.
 
 mod authority;
 mod certificate;
@@ -20,6 +20,7 @@ mod csr;
 mod der;
 mod door;
 mod error;
+mod fresh;
 mod joiner;
 mod member;
 mod names;

@@ -4,15 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rcgen::{DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 
 use super::authority::{Authority, CaRole};
-use super::certificate;
 use super::error::PkiError;
+use super::fresh::{Claims, Fresh};
 use super::names::{self, TrustDomain};
-use super::secret_key::SecretKey;
 
 /// What the URI of every peer of this trust domain begins with; the peer's address, `host:port`, follows.
 pub(super) fn peer_uri_prefix(trust_domain: &TrustDomain) -> String {
@@ -42,39 +41,27 @@ impl PeerIdentity {
         let (host, _) = names::peer_host(address)?;
         // A replica whose clock is behind the founding speaks to the others all the same: they see that its clock is wrong.
         let now_ms = now_ms.max(peers.not_before_ms());
-        let (not_before_ms, not_after_ms) = peers.dates(now_ms, lifetime_ms)?;
-        let key = SecretKey::generate()?;
-        let mut params = certificate::blank(not_before_ms, not_after_ms)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "jointoken peer");
-        let uri = format!("{}{address}", peer_uri_prefix(trust_domain));
-        params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
-        match host {
-            ServerName::IpAddress(ip) => {
-                let ip = IpAddr::from(ip);
-                params.subject_alt_names.push(SanType::IpAddress(ip));
-            }
-            name => {
-                let name = name.to_str().as_ref().try_into()?;
-                params.subject_alt_names.push(SanType::DnsName(name));
-            }
-        }
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let leaf: CertificateDer<'static> = peers.sign(&params, key.public())?.into();
+        let host = match host {
+            ServerName::IpAddress(ip) => SanType::IpAddress(IpAddr::from(ip)),
+            name => SanType::DnsName(name.to_str().as_ref().try_into()?),
+        };
+        let claims = Claims {
+            common_name: "jointoken peer",
+            uri: format!("{}{address}", peer_uri_prefix(trust_domain)),
+            names: vec![host],
+            usages: vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        };
+        let fresh = Fresh::issue(peers, claims, now_ms, lifetime_ms)?;
         // The other side has the CA.
-        let shown = key
-            .certified(vec![leaf])
+        let shown = (fresh.key.certified(vec![fresh.leaf]))
             .map_err(|error| PkiError::Crypto(error.to_string()))?;
         Ok(Self {
             shown,
-            not_before_ms,
-            not_after_ms,
+            not_before_ms: fresh.not_before_ms,
+            not_after_ms: fresh.not_after_ms,
         })
     }
 
@@ -107,6 +94,7 @@ mod tests {
     use x509_parser::extensions::GeneralName;
 
     use super::*;
+    use crate::pki::certificate;
 
     const NOW: u64 = 1_790_000_000_000;
     const DAY: u64 = 86_400_000;

@@ -11,8 +11,10 @@ pub enum Readiness {
     /// The store has stopped for good.
     Stopped(String),
     NoLeader,
-    /// Too few of the others are heard of.
+    /// Too few of the others are heard of, or it has no vote yet.
     CutOff,
+    /// The replicas' states differ, and nobody knows which of them is right.
+    Suspended,
     /// So many committed entries are not applied here yet.
     Behind {
         applied_index: u64,
@@ -29,6 +31,8 @@ impl Readiness {
             Self::NoLeader
         } else if health.cut_off {
             Self::CutOff
+        } else if health.suspended {
+            Self::Suspended
         } else if health.is_ready() {
             Self::Ready
         } else {
@@ -46,9 +50,12 @@ impl fmt::Display for Readiness {
             Self::Ready => f.write_str("ready"),
             Self::Stopped(reason) => write!(f, "the store has stopped: {reason}"),
             Self::NoLeader => f.write_str("the store has no leader that this replica knows"),
-            Self::CutOff => {
-                f.write_str("this replica hears of no majority of its group, or not of its leader")
-            }
+            Self::CutOff => f.write_str(
+                "this replica hears of no majority of its group, or not of its leader, or has no vote in it yet",
+            ),
+            Self::Suspended => f.write_str(
+                "the replicas' states differ and no majority is alike: nobody serves until this is put right, see the log",
+            ),
             Self::Behind {
                 applied_index,
                 committed_index,
@@ -81,9 +88,22 @@ mod tests {
             Readiness::of(&behind).to_string(),
             "this replica is catching up: applied 5 of 5000 committed entries"
         );
+        let suspended = Health {
+            suspended: true,
+            ..behind.clone()
+        };
+        assert!(
+            (Readiness::of(&suspended).to_string())
+                .starts_with("the replicas' states differ and no majority is alike")
+        );
+        let cut_off = Health {
+            cut_off: true,
+            ..suspended
+        };
+        assert_eq!(Readiness::of(&cut_off), Readiness::CutOff);
         let alone = Health {
             leader_known: false,
-            ..behind.clone()
+            ..cut_off
         };
         assert_eq!(Readiness::of(&alone), Readiness::NoLeader);
         let stopped = Health {

@@ -13,7 +13,7 @@ mod restoring;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt as _, ready};
+use futures::future::{BoxFuture, FutureExt as _, LocalBoxFuture, ready};
 use jointoken::clock::ManualClock;
 use jointoken::controller::{FoundingConfigMap, SecretVault};
 use jointoken::founding::{
@@ -82,7 +82,7 @@ async fn found(
     let store = store.clone();
     let data = OnDisk::new(data, move |_: &Identity, _: IfAbsent| {
         let store: Arc<dyn TokenStore> = store.clone();
-        let opened: BoxFuture<'_, Result<_, OpenError>> = ready(Ok(store)).boxed();
+        let opened: LocalBoxFuture<'_, Result<_, OpenError>> = ready(Ok(store)).boxed_local();
         opened
     })?;
     let object = object.map(|object| mortal(life, object));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::{BoxFuture, FutureExt as _, LocalBoxFuture};
 use jointoken::founding::{
     Creation, DataFolder, ExchangeObject, ExchangeVault, Founding, FoundingObject, Identity,
     IfAbsent, Item, ItemName, Vault, VaultError,
@@ -135,7 +135,7 @@ impl<D: DataFolder> DataFolder for Mortal<D> {
         &'a self,
         identity: &'a Identity,
         if_absent: IfAbsent,
-    ) -> BoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
+    ) -> LocalBoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
         self.it.open_store(identity, if_absent)
     }
 }

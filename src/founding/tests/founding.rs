@@ -153,6 +153,74 @@ async fn another_founding_that_came_first_is_left_alone() {
     assert!(world.items.lock().unwrap().is_empty());
 }
 
+/// The keys are shared, the data folders are not.
+#[tokio::test]
+async fn of_two_founders_on_the_same_keys_one_founds_and_the_other_says_so() {
+    let theirs = Item {
+        store_id: StoreId([9; 16]),
+        epoch: 1,
+        parts: BTreeMap::new(),
+    };
+    let place = "jointoken-door-ca";
+    for group in [None, Some(GroupPlace::Founder)] {
+        // The other one made its first key between this one's first look and its own.
+        let world = Arc::new(World::default());
+        let dying = Process::new(&world, Death::After(0));
+        assert!(run_without_object(&dying, group).await.is_err());
+        let mut keys = BTreeMap::from([(ItemName::DoorCa, theirs.clone())]);
+        *world.items.lock().unwrap() = keys.clone();
+        let process = Process::new(&world, Death::Never);
+        let error = run_without_object(&process, group).await.err().unwrap();
+        assert!(
+            matches!(&error, FoundingError::Outrun { found, .. } if found.store_id == theirs.store_id),
+            "{error}"
+        );
+        let said = error.to_string();
+        for says in [place, "founded it first", "Empty this one's data folder"] {
+            assert!(said.contains(says), "{said}");
+        }
+        assert_eq!(*world.items.lock().unwrap(), keys);
+
+        // A key that is put among those that this one has made is no founding.
+        let world = Arc::new(World::default());
+        let dying = Process::new(&world, Death::After(1));
+        assert!(run_without_object(&dying, group).await.is_err());
+        keys = BTreeMap::from([(ItemName::MembersCa, theirs.clone())]);
+        world.items.lock().unwrap().extend(keys);
+        let process = Process::new(&world, Death::Never);
+        let error = run_without_object(&process, group).await.err().unwrap();
+        let taken = |item: &ItemName| *item == ItemName::MembersCa;
+        assert!(
+            matches!(&error, FoundingError::Taken { item, .. } if taken(item)),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_to_found_beside_a_founding_that_has_begun_founds_nothing() {
+    let world = Arc::new(World::default());
+    let other = Process::new(&world, Death::After(1));
+    let founder = Some(GroupPlace::Founder);
+    assert!(run_without_object(&other, founder).await.is_err());
+    let begun = world.items.lock().unwrap().clone();
+    assert_eq!(begun.len(), 1);
+    *world.identity.lock().unwrap() = None;
+    let process = Process::new(&world, Death::Never);
+    let error = run_without_object(&process, founder).await.err().unwrap();
+    assert!(matches!(error, FoundingError::Begun { .. }), "{error}");
+    let said = error.to_string();
+    for says in [
+        "jointoken-door-ca",
+        "founds just now",
+        "start this one again",
+    ] {
+        assert!(said.contains(says), "{said}");
+    }
+    assert!(world.identity.lock().unwrap().is_none());
+    assert_eq!(*world.items.lock().unwrap(), begun);
+}
+
 #[tokio::test]
 async fn the_trust_domain_is_fixed() {
     let (world, _) = founded_world().await;
@@ -189,7 +257,7 @@ async fn founded_on_disk_it_opens_from_disk() {
     assert!(said.contains("the members-ca is missing") && said.contains("keys/members-ca"));
 }
 
-fn never(_: &Identity, _: IfAbsent) -> BoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>> {
+fn never(_: &Identity, _: IfAbsent) -> LocalBoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>> {
     unreachable!("the folder is not to be opened")
 }
 
@@ -200,7 +268,7 @@ async fn on_disk(data: &std::path::Path, world: &Arc<World>) -> Result<Opened, F
         let parts = Parts(parts.0.clone());
         let identity = identity.clone();
         Box::pin(async move { parts.open_store(&identity, if_absent).await })
-            as BoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>>
+            as LocalBoxFuture<'_, Result<Arc<dyn TokenStore>, OpenError>>
     })?;
     let site = Site {
         group: None,
@@ -211,10 +279,7 @@ async fn on_disk(data: &std::path::Path, world: &Arc<World>) -> Result<Opened, F
         trust_domain: &domain(),
         clock: &ManualClock::new(NOW),
     };
-    fn sent<T: Send>(future: T) -> T {
-        future
-    }
-    sent(found_or_open(site)).await
+    found_or_open(site).await
 }
 
 /// Beside statuses of a lost store: what they tell of must not look as if this one had issued it.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
 
@@ -123,7 +123,7 @@ impl DataFolder for Parts {
         &'a self,
         _identity: &'a Identity,
         if_absent: IfAbsent,
-    ) -> BoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
+    ) -> LocalBoxFuture<'a, Result<Arc<dyn TokenStore>, OpenError>> {
         let died = || OpenError::Start("died".to_owned());
         let opened = self.0.effect(|| {
             let mut log = self.0.world.log.lock().unwrap();
@@ -283,6 +283,24 @@ async fn run_as(process: &Arc<Process>, domain: &TrustDomain) -> Result<Opened, 
         object: Some(&parts),
         former: Some(&parts),
         trust_domain: domain,
+        clock: &ManualClock::new(NOW),
+    };
+    found_or_open(site).await
+}
+
+/// Outside Kubernetes: only the keys say that there was a founding.
+async fn run_without_object(
+    process: &Arc<Process>,
+    group: Option<GroupPlace>,
+) -> Result<Opened, FoundingError> {
+    let parts = Parts(process.clone());
+    let site = Site {
+        group,
+        data: &parts,
+        vault: &parts,
+        object: None,
+        former: None,
+        trust_domain: &domain(),
         clock: &ManualClock::new(NOW),
     };
     found_or_open(site).await

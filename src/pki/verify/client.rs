@@ -1,13 +1,15 @@
 //! The door's check of a client's certificate: that its key is held, and nothing more.
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
 use crate::pki::certificate;
 use crate::pki::public_key::AdmittedKey;
+
+use super::signatures::Signatures;
 
 /// Accepts a client without a certificate, and one with any well-formed certificate whose key
 /// signed the handshake.
@@ -17,14 +19,14 @@ use crate::pki::public_key::AdmittedKey;
 /// certificate once, after the handshake, for the route that is asked for.
 #[derive(Debug)]
 pub struct SelfSignedClientVerifier {
-    algorithms: WebPkiSupportedAlgorithms,
+    signatures: Signatures,
 }
 
 impl SelfSignedClientVerifier {
     /// Signatures are verified by `provider`.
     pub fn new(provider: &CryptoProvider) -> Self {
         Self {
-            algorithms: provider.signature_verification_algorithms,
+            signatures: Signatures::new(provider),
         }
     }
 }
@@ -60,7 +62,7 @@ impl ClientCertVerifier for SelfSignedClientVerifier {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("only TLS 1.3 is spoken".to_owned()))
+        self.signatures.tls_1_2()
     }
 
     fn verify_tls13_signature(
@@ -69,10 +71,10 @@ impl ClientCertVerifier for SelfSignedClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.signatures.tls_1_3(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
@@ -18,6 +18,8 @@ use crate::pki::certificate;
 use crate::pki::door::door_uri;
 use crate::pki::error::date;
 use crate::pki::names::TrustDomain;
+
+use super::signatures::Signatures;
 
 /// More certificates than this in a chain are not looked at. A door sends two, during a rotation
 /// of its CA three.
@@ -109,7 +111,7 @@ pub fn door_refusal<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a DoorR
 pub struct DoorVerifier {
     pin: [u8; 32],
     trust_domain: Option<TrustDomain>,
-    algorithms: WebPkiSupportedAlgorithms,
+    signatures: Signatures,
 }
 
 impl DoorVerifier {
@@ -123,7 +125,7 @@ impl DoorVerifier {
         Self {
             pin,
             trust_domain,
-            algorithms: provider.signature_verification_algorithms,
+            signatures: Signatures::new(provider),
         }
     }
 
@@ -198,7 +200,7 @@ impl DoorVerifier {
         let then = UnixTime::since_unix_epoch(Duration::from_millis(dates.0));
         ParsedCertificate::try_from(leaf)
             .and_then(|leaf| {
-                let algorithms = self.algorithms.all;
+                let algorithms = self.signatures.of_chains().all;
                 verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], then, algorithms)
             })
             .map_err(|_| DoorRefusal::Chain)?;
@@ -231,7 +233,7 @@ impl ServerCertVerifier for DoorVerifier {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("only TLS 1.3 is spoken".to_owned()))
+        self.signatures.tls_1_2()
     }
 
     fn verify_tls13_signature(
@@ -240,10 +242,10 @@ impl ServerCertVerifier for DoorVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.signatures.tls_1_3(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }

@@ -4,6 +4,7 @@
 mod client;
 mod door;
 mod peer;
+mod signatures;
 
 pub use client::SelfSignedClientVerifier;
 pub use door::{DoorRefusal, DoorVerifier, door_refusal};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
@@ -19,6 +19,8 @@ use crate::pki::certificate;
 use crate::pki::error::PkiError;
 use crate::pki::names::{TrustDomain, peer_host};
 use crate::pki::peer::peer_uri_prefix;
+
+use super::signatures::Signatures;
 
 /// A certificate that does not prove the address of one peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +46,7 @@ pub struct PeerVerifier {
     trust_domain: TrustDomain,
     roots: Arc<RootCertStore>,
     clients: Arc<dyn ClientCertVerifier>,
-    algorithms: WebPkiSupportedAlgorithms,
+    signatures: Signatures,
 }
 
 impl PeerVerifier {
@@ -63,18 +65,7 @@ impl PeerVerifier {
         let mut roots = RootCertStore::empty();
         for ca in cas {
             let facts = AuthorityFacts::of(&certificate::parse(ca.as_ref())?)?;
-            if facts.role != CaRole::Peers {
-                return Err(PkiError::WrongRole {
-                    expected: CaRole::Peers,
-                    found: facts.role,
-                });
-            }
-            if facts.trust_domain != *trust_domain {
-                return Err(PkiError::WrongTrustDomain {
-                    expected: trust_domain.to_string(),
-                    found: facts.trust_domain.to_string(),
-                });
-            }
+            facts.require(CaRole::Peers, trust_domain)?;
             roots
                 .add(ca.as_ref().to_vec().into())
                 .map_err(|_| PkiError::Certificate("it cannot be a trust anchor"))?;
@@ -88,7 +79,7 @@ impl PeerVerifier {
             trust_domain: trust_domain.clone(),
             roots,
             clients,
-            algorithms: provider.signature_verification_algorithms,
+            signatures: Signatures::new(provider),
         })
     }
 
@@ -102,13 +93,8 @@ impl PeerVerifier {
             trust_domain: self.trust_domain.to_string(),
         };
         let parsed = certificate::parse(leaf).map_err(|_| not_a_peer())?;
-        let uris = certificate::uri_names(&parsed).map_err(|_| not_a_peer())?;
-        let mut ours = uris.iter().filter(|uri| uri.starts_with("jointoken://"));
-        let address = match (ours.next(), ours.next()) {
-            (Some(uri), None) => uri.strip_prefix(&peer_uri_prefix(&self.trust_domain)),
-            _ => None,
-        };
-        match address {
+        let uri = certificate::own_uri(&parsed).map_err(|_| not_a_peer())?;
+        match uri.and_then(|uri| uri.strip_prefix(&peer_uri_prefix(&self.trust_domain))) {
             Some(address) if peer_host(address).is_ok() => Ok(address.to_owned()),
             _ => Err(not_a_peer()),
         }
@@ -131,7 +117,7 @@ impl ServerCertVerifier for PeerVerifier {
             &self.roots,
             intermediates,
             not_before(end_entity, now),
-            self.algorithms.all,
+            self.signatures.of_chains().all,
         )?;
         self.address_of(end_entity)?;
         Ok(ServerCertVerified::assertion())
@@ -143,7 +129,7 @@ impl ServerCertVerifier for PeerVerifier {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls_1_3())
+        self.signatures.tls_1_2()
     }
 
     fn verify_tls13_signature(
@@ -152,11 +138,11 @@ impl ServerCertVerifier for PeerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.signatures.tls_1_3(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 
@@ -188,7 +174,7 @@ impl ClientCertVerifier for PeerVerifier {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls_1_3())
+        self.signatures.tls_1_2()
     }
 
     fn verify_tls13_signature(
@@ -197,11 +183,11 @@ impl ClientCertVerifier for PeerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.signatures.tls_1_3(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 
@@ -215,10 +201,6 @@ fn not_before(leaf: &CertificateDer<'_>, now: UnixTime) -> UnixTime {
         // It will be refused.
         Err(_) => now,
     }
-}
-
-fn only_tls_1_3() -> rustls::Error {
-    rustls::Error::General("only TLS 1.3 is spoken".to_owned())
 }
 
 #[cfg(test)]
