@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::{Either, select};
 use openraft::async_runtime::WatchReceiver as _;
@@ -18,6 +19,9 @@ use super::peers::{Ask, AskError, CallError, PeerAddress, Refusal, Reply};
 use super::raft_store::{Inner, LOOK, lock_of};
 use super::token_store::{Committed, StoreError};
 use super::types::{LogId, NodeId, Proposal};
+
+/// Whoever is there is heard of within this time.
+const NOBODY_THERE: Duration = Duration::from_secs(3);
 
 /// The clock of this replica, and what is remembered of it.
 pub(crate) struct Clocks {
@@ -113,10 +117,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         self.stamp().unwrap_or_else(machine)
     }
 
-    /// Returns once that is more than this machine's clock says by itself, or will never be.
+    /// Returns once that is more than this machine's clock says by itself, or nobody is there who could say more.
     pub(crate) async fn until_time_is_known(&self) {
-        while self.stamp().is_none() && self.check_serving() != Err(StoreError::Stopped) {
+        let mut waited = Duration::ZERO;
+        while self.stamp().is_none() && waited < NOBODY_THERE {
             Rt::sleep(LOOK).await;
+            waited += LOOK;
         }
     }
 

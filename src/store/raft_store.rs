@@ -207,7 +207,8 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         self.0.now_ms()
     }
 
-    /// Returns once another replica of the group has said what time it is; at once, if there is none.
+    /// Returns once another replica of the group has said what time it is, or all have been silent for three seconds; at once, if
+    /// there is none.
     pub async fn until_time_is_known(&self) {
         self.0.until_time_is_known().await;
     }
