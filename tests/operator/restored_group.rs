@@ -219,9 +219,17 @@ async fn what_one_of_three_has_left_is_recovered_and_the_others_come_back_to_it(
         (&json!(2), &json!(1))
     );
 
-    // The first of the list founds nothing.
+    // The first of the list founds nothing, and says how nothing more is lost. In its folder there is nothing.
     group.start(0);
-    group.server(0).wait_for_log(OTHERS);
+    let server = group.server(0);
+    server.wait_for_log(OTHERS);
+    server.wait_for_log("`jointoken store snapshot restore` makes a new store of a snapshot");
+    group.kill(0);
+    let empty = group.data(0);
+    let none = ["store", "recover", text(&empty)];
+    let ran = restore_into(&group.place.path("none"), &group.place, &none, &["--yes"]);
+    ran.fails(2, &["nothing to recover", "never let into its group"]);
+    group.start(0);
     group.start(survivor);
     group.start(1);
     group.until_whole(3).await;

@@ -199,7 +199,10 @@ fn keys_that_do_not_belong_are_named_and_existing_data_stays() {
             "of another store",
         ],
     );
-    restore(&file, &data, &place.path("nowhere"), &["--yes"]).fails(2, &["the door-ca is missing"]);
+    restore(&file, &data, &place.path("nowhere"), &["--yes"]).fails(
+        2,
+        &["the door-ca is missing", "--keys-dir", "--system-namespace"],
+    );
     assert!(!data.exists());
 
     // Keys that were put into the data folder by hand.
@@ -233,13 +236,13 @@ fn what_a_killed_replica_has_left_is_recovered_without_a_snapshot() {
         let (file, folder) = (place.path("recovered"), "--data-dir");
         run(&[&what[..], &[folder, text(&file)], more].concat())
     };
-    recover(&place.data(), &["--yes"]).fails(2, &["in use by another process"]);
+    recover(&place.data(), &["--yes"]).fails(2, &["in use by another process", "stop it first"]);
     Machine::new().join(&used).ok();
     server.kill();
     let survivor = place.data();
     let before = contents(&survivor.join("store/log"));
     recover(&survivor, &[]).fails(2, &["--yes"]);
-    recover(&place.path("nowhere"), &["--yes"]).fails(2, &["nowhere"]);
+    recover(&place.path("nowhere"), &["--yes"]).fails(2, &["nowhere", "give the data folder"]);
     let recovered = json_of(&recover(&survivor, &["--yes", "--output", "json"]));
     assert_eq!(recovered["epoch"], 2);
     assert_eq!(contents(&survivor.join("store/log")), before);

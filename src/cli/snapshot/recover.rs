@@ -61,8 +61,12 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     };
     // The state's own time: the same folder comes to the same backup whenever it is read.
     let taken_at_ms = survivor.state.now_ms();
-    let backup = Backup::of(survivor.index, taken_at_ms, survivor.state)
-        .map_err(|error| Failure::usage(format_args!("{}: {error}", args.survivor.display())))?;
+    let backup = Backup::of(survivor.index, taken_at_ms, survivor.state).map_err(|error| {
+        Failure::usage(format_args!(
+            "there is nothing to recover in {}, {error} there: it is that of a replica that was never let into its group. Is there another folder, or a snapshot?",
+            args.survivor.display()
+        ))
+    })?;
     let founded = backup.founded();
     let former = Former {
         origin: format!(
@@ -86,9 +90,12 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
 }
 
 fn failed(error: OpenError) -> Failure {
-    let exit = match error {
-        OpenError::Locked { .. } | OpenError::NotFounded { .. } => Exit::Usage,
-        _ => Exit::Failed,
+    let what_to_do = match error {
+        OpenError::Locked { .. } => "stop it first, and all other replicas",
+        OpenError::NotFounded { .. } => {
+            "give the data folder of a replica, in which there is a folder `store`"
+        }
+        error => return Failure::new(Exit::Failed, error),
     };
-    Failure::new(exit, error)
+    Failure::usage(format_args!("{error}; {what_to_do}"))
 }

@@ -24,7 +24,7 @@ pub enum RestoreError {
     NotEmpty { data: PathBuf, names: Vec<String> },
     /// What the snapshot needs is not there, or is something else.
     #[error(
-        "the keys do not belong to the snapshot: {}. Give the backup of the keys that belongs to it; nothing was changed",
+        "the keys do not belong to the snapshot: {}. Give the backup of the keys that belongs to it: a folder with --keys-dir, or, of an operator's store, --system-namespace, in which its Secrets are or are put back first. Nothing was changed",
         lines(.0)
     )]
     Keys(Vec<Mismatch>),
