@@ -10,7 +10,7 @@ use crate::lifecycle::command::Sweep;
 use crate::lifecycle::outcome::{ConfigureOutcome, SweepOutcome};
 use crate::lifecycle::{Operation, Settings, Typed};
 
-use super::raft_store::Inner;
+use super::inner::Inner;
 use super::token_store::StoreError;
 
 /// How often it looks for something to do. A clock can be set, so it is never waited for long.

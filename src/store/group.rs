@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use crate::lifecycle::State;
 
 use super::config::GroupConfig;
+use super::inner::{Inner, lock_of};
 use super::peers::{
     ANYBODY, Ask, AskError, Caller, Heard, LATELY_MS, PeerAddress, Pulse, Refusal, Reply, Roster,
 };
-use super::raft_store::{Inner, lock_of};
 use super::rounds::{Verdict, compare};
 use super::types::{Membership, NodeId};
 

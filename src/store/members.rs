@@ -11,8 +11,8 @@ use openraft::{AsyncRuntime, ChangeMembers};
 
 use super::group::{Group, PRESENT_MS, PULSE};
 use super::identity;
+use super::inner::{Inner, LOOK};
 use super::peers::{Ask, PeerAddress, Reply};
-use super::raft_store::{Inner, LOOK};
 use super::steward::{self, Change, View};
 use super::token_store::StoreError;
 use super::types::{LogId, Member, Membership, NodeId, TypeConfig};

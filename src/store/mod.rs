@@ -13,6 +13,7 @@ mod group;
 mod group_clock;
 mod health;
 pub mod identity;
+mod inner;
 mod leader_clock;
 mod live;
 mod log;

@@ -14,9 +14,9 @@ use crate::faults::{self, Fault};
 use crate::lifecycle::{Command, Operation};
 
 use super::group_clock::GroupClock;
+use super::inner::{Inner, LOOK, lock_of};
 use super::leader_clock::{LoneClock, Readings, Stamp, may_issue};
 use super::peers::{Ask, AskError, CallError, PeerAddress, Refusal, Reply};
-use super::raft_store::{Inner, LOOK, lock_of};
 use super::token_store::{Committed, StoreError};
 use super::types::{LogId, NodeId, Proposal};
 

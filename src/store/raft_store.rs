@@ -1,46 +1,32 @@
 //! The store that is shipped: the lifecycle's state, replicated by openraft.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use openraft::alias::JoinHandleOf;
+use openraft::AsyncRuntime;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::{AsyncRuntime, Raft};
 use openraft_rt_tokio::TokioRuntime;
-use rand::Rng as _;
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
-use crate::faults::{self, Fault};
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings, State, StateHash};
 use crate::token::TokenId;
 
-use super::audit::{self, Auditor};
-use super::disk::{Disk, DiskLock};
-use super::duties::Duties;
-use super::group::{Group, PULSE};
+use super::disk::Disk;
+use super::group::PULSE;
 use super::identity::Identity;
-use super::live::Live;
-use super::log::{self, LogGauge, WriterTask};
-use super::machine::{Machine, Shared};
+use super::inner::Inner;
 use super::members::{Members, RemoveError};
-use super::peers::{CallError, Caller, Links, PeerAddress, PeerService, Service, Transport};
-use super::proposing::Clocks;
+use super::peers::{PeerService, Service};
 use super::record_query::{RecordPage, RecordQuery};
 use super::token_store::{Change, Committed, Health, StoreError, TokenStore};
-use super::types::{Member, NodeId, TypeConfig};
-use super::upgrade::{Readiness, Rules, UpgradeError};
-use super::{OpenError, StoreConfig, folder, health, identity};
-
-/// How often it is looked whether something has happened that nobody tells of.
-pub(super) const LOOK: Duration = Duration::from_millis(5);
+use super::types::Member;
+use super::upgrade::{Rules, UpgradeError};
+use super::{OpenError, StoreConfig};
 
 /// How long a founding waits for its first commit before it asks again.
 const FIRST_COMMIT: Duration = Duration::from_secs(5);
@@ -49,26 +35,6 @@ const FIRST_COMMIT: Duration = Duration::from_secs(5);
 ///
 /// When [`Health::fatal`] says so it has stopped for good and the process has to end.
 pub struct RaftStore<Rt: AsyncRuntime = TokioRuntime>(Arc<Inner<Rt>>);
-
-/// What all clones share.
-pub(crate) struct Inner<Rt: AsyncRuntime> {
-    raft: Raft<TypeConfig<Rt>, Machine<Rt>>,
-    config: StoreConfig,
-    identity: Identity,
-    disk: Arc<dyn Disk>,
-    live: Arc<Live>,
-    audit: Auditor,
-    log_gauge: LogGauge,
-    image_bytes: Arc<AtomicU64>,
-    clocks: Clocks,
-    group: Option<Group>,
-    shared: Shared,
-    readiness: Readiness,
-    health: watch::Sender<Health>,
-    stopping: Arc<AtomicBool>,
-    tasks: Mutex<Vec<JoinHandleOf<TypeConfig<Rt>, ()>>>,
-    lock: Mutex<Option<Arc<DiskLock>>>,
-}
 
 impl RaftStore<TokioRuntime> {
     /// Opens the replica in a data folder that has an identity, and starts it.
@@ -95,14 +61,14 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let store = start(config, disk, clock).await?;
-        store.0.elect_if_alone().await?;
-        Ok(store)
+        let inner = Inner::start(config, disk, clock).await?;
+        inner.elect_if_alone().await?;
+        Ok(Self(inner))
     }
 
     /// Who this replica is.
     pub fn identity(&self) -> Identity {
-        self.0.identity
+        self.0.identity()
     }
 
     /// It is of no group yet: neither founded nor let in.
@@ -147,21 +113,21 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// # Errors
     /// [`StoreError::Stopped`] if the disk fails, [`StoreError::NoLeader`] if no commit was seen for long.
     pub async fn initialize(&self) -> Result<(), StoreError> {
-        let address = self.0.group.as_ref().map(|group| group.address());
+        let address = self.0.group().map(|group| group.address());
         let member = Member {
             address: address.map_or_else(String::new, |address| address.as_str().to_owned()),
         };
-        let members = BTreeMap::from([(self.0.identity.node_id, member)]);
+        let members = BTreeMap::from([(self.0.identity().node_id, member)]);
         // It returns before anything is durable: until a commit is seen, it may not have happened.
         for _ in 0..6 {
-            match self.0.raft.initialize(members.clone()).await {
+            match self.0.raft().initialize(members.clone()).await {
                 Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
                 Err(error) => {
                     tracing::error!(%error, "the group cannot be initialised");
                     return Err(StoreError::Stopped);
                 }
             }
-            let mut health = self.0.health.subscribe();
+            let mut health = self.0.health();
             let settled = health.wait_for(|health| health.is_leader || health.fatal.is_some());
             if let Ok(Ok(health)) = Rt::timeout(FIRST_COMMIT, settled).await {
                 return match health.fatal {
@@ -178,11 +144,7 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// # Errors
     /// If the disk fails.
     pub async fn founding_complete(&self) -> Result<(), OpenError> {
-        let inner = self.0.clone();
-        blocking::<Rt, _>(&self.0.config.data_dir, move || {
-            identity::founding_complete(&*inner.disk, &inner.config.data_dir, &inner.identity)
-        })
-        .await
+        self.0.founding_complete().await
     }
 
     /// What answers this replica's peers.
@@ -192,13 +154,13 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
 
     /// The records that are asked for, as applied here.
     pub fn records(&self, query: &RecordQuery) -> RecordPage {
-        query.page(&self.0.live)
+        query.page(self.0.live())
     }
 
     /// Takes the machine's clock for right, however far it stepped. How far ahead of the time in use it was, if it was not
     /// followed, in milliseconds.
     pub fn accept_clock(&self) -> Option<u64> {
-        self.0.clocks.accept()
+        self.0.clocks().accept()
     }
 
     /// The time by which the store goes, as far as it is known here, in milliseconds since the epoch: this machine's, unless
@@ -215,20 +177,20 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
 
     /// The hash of the state as applied here; the same on all replicas that applied the same log.
     pub fn state_hash(&self) -> StateHash {
-        self.0.live.read().hash()
+        self.0.live().read().hash()
     }
 
     /// The canonical image of the state as applied here.
     pub fn state_image(&self) -> Vec<u8> {
-        let state: State = self.0.live.read().clone();
+        let state: State = self.0.live().read().clone();
         state.encode()
     }
 
     /// Shows up to which index was applied here, and what that came to. For whoever judges a simulation.
     #[cfg(debug_assertions)]
     pub fn look_at_state<T>(&self, look: impl FnOnce(u64, &State) -> T) -> T {
-        let index = self.0.shared.applied().last.map_or(0, |last| last.index);
-        look(index, &self.0.live.read())
+        let index = self.0.shared().applied().last.map_or(0, |last| last.index);
+        look(index, &self.0.live().read())
     }
 
     /// What this replica knows of its group.
@@ -273,269 +235,23 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
 
     /// A copy of the state as applied here, and the place in the log that it is of.
     pub fn state(&self) -> (u64, State) {
-        self.0.live.copy()
+        self.0.live().copy()
     }
 
     /// The keys that a restore retired, as applied here.
     pub fn retired_keys(&self) -> Vec<AdoptKey> {
-        self.0.live.read().retired_keys().to_vec()
+        self.0.live().read().retired_keys().to_vec()
     }
 
     /// Stops the replica; afterwards its folder may be opened again.
     pub async fn shutdown(&self) {
-        let inner = &self.0;
-        inner.stopping.store(true, Ordering::SeqCst);
-        if let Err(error) = inner.raft.shutdown().await {
-            tracing::warn!(%error, "the replica did not stop cleanly");
-        }
-        let tasks = std::mem::take(&mut *lock_of(&inner.tasks));
-        for task in tasks {
-            let _ = task.await;
-        }
-        let Some(folder_lock) = lock_of(&inner.lock).take() else {
-            return;
-        };
-        // Whoever still writes a snapshot holds it, too.
-        for _ in 0..1_000 {
-            if Arc::strong_count(&folder_lock) == 1 {
-                break;
-            }
-            Rt::sleep(LOOK).await;
-        }
+        self.0.stop().await;
     }
 }
 
 impl<Rt: AsyncRuntime> Clone for RaftStore<Rt> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
-    }
-}
-
-/// The transport of a lone replica: there is nobody to reach.
-struct Nobody;
-
-impl Transport for Nobody {
-    fn call(&self, _: &PeerAddress, _: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, CallError>> {
-        async { Err(CallError::NotSent("a lone replica has no peers".into())) }.boxed()
-    }
-}
-
-/// Opens a folder and starts the replica in it.
-async fn start<Rt: AsyncRuntime>(
-    config: StoreConfig,
-    disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-) -> Result<RaftStore<Rt>, OpenError> {
-    let raft_config = config.raft()?;
-    let salt = Rt::thread_rng().next_u64();
-    let opened = {
-        let (config, disk) = (config.clone(), disk.clone());
-        let data_dir = config.data_dir.clone();
-        blocking::<Rt, _>(&data_dir, move || folder::open(&config, disk, salt)).await?
-    };
-    let (log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
-    let live = Arc::new(Live::new(State::new()));
-    let image_bytes = opened.snapshots.image_bytes();
-    let audit = Auditor::new(config.audit.clone(), opened.audited);
-    let shared = Shared::default();
-    let machine = Machine::new(
-        live.clone(),
-        shared.clone(),
-        opened.snapshots,
-        audit.clone(),
-    );
-    let transport = match &config.group {
-        Some(group) => group.transport.clone(),
-        None => Arc::new(Nobody),
-    };
-    let caller = Caller {
-        store_id: opened.identity.store_id,
-        node_id: opened.identity.node_id,
-        transport,
-    };
-    let raft = Raft::new(
-        opened.identity.node_id,
-        raft_config,
-        Links::new(caller.clone()),
-        log_store,
-        machine,
-    )
-    .await
-    .map_err(|error| OpenError::Start(health::root_cause(&error)))?;
-    let health = watch::Sender::new(Health::default());
-    let stopping = Arc::new(AtomicBool::new(false));
-    let follow = health::follow::<Rt>(raft.metrics(), health.clone(), stopping.clone());
-    let follow = Rt::spawn(follow);
-    let group = (config.group.as_ref()).map(|group| Group::new(group, caller, clock.boot_ms()));
-    let inner = Arc::new(Inner {
-        raft,
-        config,
-        identity: opened.identity,
-        disk,
-        live,
-        audit,
-        log_gauge,
-        image_bytes,
-        clocks: Clocks::new(clock),
-        group,
-        shared,
-        readiness: Readiness::default(),
-        health,
-        stopping,
-        tasks: Mutex::default(),
-        lock: Mutex::new(Some(opened.lock)),
-    });
-    let duties = {
-        let inner = inner.clone();
-        Rt::spawn(async move { Duties::new().run(&inner).await })
-    };
-    lock_of(&inner.tasks).extend([duties, follow, writer]);
-    if inner.group.is_some() {
-        let group = inner.clone();
-        let pulses = Rt::spawn(async move { group.pulses().await });
-        let group = inner.clone();
-        let steward = Rt::spawn(async move { group.steward().await });
-        lock_of(&inner.tasks).extend([pulses, steward]);
-    }
-    Ok(RaftStore(inner))
-}
-
-/// Does what blocks where it holds up nobody.
-async fn blocking<Rt: AsyncRuntime, T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
-) -> Result<T, OpenError> {
-    match Rt::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(OpenError::io(path)(io::Error::other(error))),
-    }
-}
-
-pub(super) fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl<Rt: AsyncRuntime> Inner<Rt> {
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    pub(crate) const fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    pub(crate) const fn raft(&self) -> &Raft<TypeConfig<Rt>, Machine<Rt>> {
-        &self.raft
-    }
-
-    pub(crate) const fn group(&self) -> Option<&Group> {
-        self.group.as_ref()
-    }
-
-    pub(crate) const fn clocks(&self) -> &Clocks {
-        &self.clocks
-    }
-
-    pub(crate) const fn readiness(&self) -> &Readiness {
-        &self.readiness
-    }
-
-    pub(crate) const fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    /// This replica's node id was a member's once and is none any more, as far as it is known here.
-    pub(crate) fn was_removed(&self, node: NodeId) -> bool {
-        !faults::is_on(Fault::RemovedNotTold) && self.shared.applied().removed.contains(&node)
-    }
-
-    /// Where the members' table says that this one is reached.
-    pub(crate) fn address_of(&self, node: NodeId) -> Option<PeerAddress> {
-        let membership = self.membership();
-        let member = membership.get_node(&node)?;
-        Some(PeerAddress::new(&member.address))
-    }
-
-    pub(crate) const fn config(&self) -> &StoreConfig {
-        &self.config
-    }
-
-    pub(crate) fn live(&self) -> &Live {
-        &self.live
-    }
-
-    pub(crate) const fn log_gauge(&self) -> &LogGauge {
-        &self.log_gauge
-    }
-
-    pub(crate) fn health(&self) -> watch::Receiver<Health> {
-        self.health.subscribe()
-    }
-
-    /// It leads, and has applied everything of the terms before its own.
-    pub(crate) fn leads(&self) -> bool {
-        self.health.borrow().is_leader
-    }
-
-    /// It cannot go on.
-    pub(crate) fn fail(&self, why: &str) {
-        self.health.send_modify(|health| {
-            health.is_leader = false;
-            health.fatal.get_or_insert_with(|| why.to_owned());
-        });
-    }
-
-    /// Whether nobody is to be served. `true`: that is new.
-    pub(crate) fn suspend(&self, suspend: bool) -> bool {
-        let suspended =
-            |health: &mut Health| std::mem::replace(&mut health.suspended, suspend) != suspend;
-        self.health.send_if_modified(suspended)
-    }
-
-    /// Whether nothing can be committed for want of others.
-    pub(crate) fn cut_off(&self, cut_off: bool) {
-        let set = |health: &mut Health| std::mem::replace(&mut health.cut_off, cut_off) != cut_off;
-        self.health.send_if_modified(set);
-    }
-
-    pub(crate) fn disk(&self) -> &dyn Disk {
-        &*self.disk
-    }
-
-    /// Up to where every change is written down; `None` without an audit.
-    pub(crate) fn audited(&self) -> Option<u64> {
-        self.audit.marked()
-    }
-
-    /// Keeps in the folder up to where every change is written down.
-    pub(crate) async fn keep_audit_mark(self: &Arc<Self>, index: u64) -> Result<(), OpenError> {
-        let inner = self.clone();
-        blocking::<Rt, _>(&self.config.data_dir, move || {
-            let data_dir = &inner.config.data_dir;
-            audit::write_mark(&*inner.disk, data_dir, inner.identity.store_id, index)
-                .map_err(OpenError::io(data_dir))
-        })
-        .await
-    }
-
-    /// How long the last snapshot's image is.
-    pub(crate) fn last_image_bytes(&self) -> u64 {
-        self.image_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Asks for a snapshot. `false`: there is no one to ask any more.
-    pub(crate) async fn request_snapshot(&self) -> bool {
-        self.raft.trigger().snapshot().await.is_ok()
-    }
-
-    /// A group of one need not wait for an election: nobody else can lead.
-    async fn elect_if_alone(&self) -> Result<(), OpenError> {
-        let voters: Vec<_> = self.raft.voter_ids().collect();
-        if voters != [self.identity.node_id] {
-            return Ok(());
-        }
-        let elected = self.raft.trigger().elect(true).await;
-        elected.map_err(|error| OpenError::Start(error.to_string()))
     }
 }
 
@@ -549,34 +265,38 @@ impl<Rt: AsyncRuntime> TokenStore for RaftStore<Rt> {
     }
 
     fn record(&self, token_id: &TokenId) -> Option<Record> {
-        self.0.live.read().record(token_id)
+        self.0.live().read().record(token_id)
     }
 
     fn issuance(&self, issuance: &Issuance) -> Option<IssuanceEntry> {
-        self.0.live.read().issuance(issuance)
+        self.0.live().read().issuance(issuance)
     }
 
     fn keys(&self) -> Vec<AdoptKey> {
-        self.0.live.read().keys()
+        self.0.live().read().keys()
     }
 
     fn founded(&self) -> Option<Founded> {
-        self.0.live.read().founded().cloned()
+        self.0.live().read().founded().cloned()
     }
 
     fn restored_at(&self) -> Option<u64> {
-        self.0.live.read().restored().map(|restored| restored.index)
+        self.0
+            .live()
+            .read()
+            .restored()
+            .map(|restored| restored.index)
     }
 
     fn settings(&self) -> Settings {
-        self.0.live.read().settings().clone()
+        self.0.live().read().settings().clone()
     }
 
     fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
-        self.0.live.changes()
+        self.0.live().changes()
     }
 
     fn health(&self) -> watch::Receiver<Health> {
-        self.0.health.subscribe()
+        self.0.health()
     }
 }

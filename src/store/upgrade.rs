@@ -13,8 +13,8 @@ use crate::lifecycle::outcome::RaiseRulesOutcome;
 
 use super::duties::submit;
 use super::group::PRESENT_MS;
+use super::inner::{Inner, lock_of};
 use super::peers::{Ask, Reply};
-use super::raft_store::{Inner, lock_of};
 use super::token_store::StoreError;
 
 /// After every member has known later rules for so long, they are put in force without being asked for.

@@ -13,7 +13,7 @@ use openraft::raft::{
 };
 use openraft::storage::Snapshot;
 
-use crate::store::raft_store::Inner;
+use crate::store::inner::Inner;
 use crate::store::snapshot::Image;
 use crate::store::token_store::StoreError;
 use crate::store::types::{NodeId, TypeConfig, Vote};
