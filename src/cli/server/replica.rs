@@ -1,52 +1,39 @@
-//! What `serve` and `operator` have in common: one replica with its door, from start to stop.
+//! One replica with its door.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::config::ServerConfig;
-use super::exit::{Exit, Failure};
-use super::group::{GroupWay, MembersList};
-use super::input;
-use super::ports::{Port, Ports};
+use super::failed;
+use super::ground::Ground;
+use super::opening::Opening;
+use super::parts::Parts;
+use super::store_time::StoreTime;
 use crate::admin::{AdminServer, KeyExporter, Offered};
 use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
+use crate::cli::config::ServerConfig;
+use crate::cli::exit::Failure;
+use crate::cli::group::GroupWay;
+use crate::cli::input;
+use crate::cli::ports::{Port, Ports};
 use crate::clock::{Clock, SystemClock};
 use crate::controller::{Leaving, Scaling};
 use crate::founding::{
-    self, DataFolder as _, FormerEpochs, FoundingObject, GuardedStore, IfAbsent, KeyGuard,
-    KeySource, Material, OnDisk, Site, Vault, adopt_nodedb, found_or_open,
+    self, DataFolder as _, GuardedStore, KeyGuard, KeySource, Material, OnDisk, Site, adopt_nodedb,
+    found_or_open,
 };
 use crate::pki::TrustDomain;
-use crate::store::disk::RealDisk;
-use crate::store::{
-    Health, Identity, OpenError, RaftStore, StoreConfig, TokenStore, audit_trail, identity,
-};
+use crate::store::{Health, RaftStore, StoreConfig, TokenStore, audit_trail};
 use crate::telemetry::{self, audit, metrics::Metrics};
 use crate::token::{Delivery, SigningKey};
 
 /// How long a replica that is to leave its group waits until it is removed. Kubernetes is told to wait for that and for the
 /// orderly stop (`terminationGracePeriodSeconds`).
 const LEAVING: Duration = Duration::from_secs(60);
-
-/// Where the keys of a replica are kept, and what it is told of the cluster.
-pub struct Ground<'a> {
-    pub vault: Arc<dyn Vault>,
-    /// `None` outside Kubernetes.
-    pub object: Option<Arc<dyn FoundingObject>>,
-    /// `None` outside Kubernetes.
-    pub former: Option<&'a dyn FormerEpochs>,
-    /// Whoever runs the replica says that there is no group yet.
-    pub may_found_group: bool,
-    /// The members of the group, where they change while it runs; `None`: they are as configured.
-    pub list: Option<MembersList>,
-}
 
 /// A replica that is serving.
 pub struct Replica {
@@ -63,15 +50,10 @@ pub struct Replica {
     way: Option<Arc<GroupWay>>,
     /// Whether it leaves its group for good when it stops; `None`: it does not.
     leaving: Option<Leaving>,
-    stop: CancellationToken,
-    parts: JoinSet<Part>,
+    parts: Parts,
     /// Writes down what is applied: longer than all other parts, whose last doings it tells too.
-    audit: JoinSet<Part>,
-    end_of_audit: CancellationToken,
+    audit: Parts,
 }
-
-/// A part of the replica ended: its name, and why if it failed.
-type Part = (&'static str, Result<(), Failure>);
 
 impl Replica {
     /// Opens or founds the store, then opens the door and everything beside it.
@@ -85,16 +67,12 @@ impl Replica {
         let raft: Arc<OnceLock<RaftStore>> = Arc::default();
         // Before the store is opened: what an earlier process did not come to write is told then.
         let (sink, trail) = audit_trail();
-        let end_of_audit = CancellationToken::new();
-        let mut auditing = JoinSet::new();
-        auditing.spawn(
-            audit::follow(trail, end_of_audit.clone().cancelled_owned())
-                .map(|()| ("audit", Ok(()))),
-        );
+        let mut auditing = Parts::default();
+        let end_of_audit = auditing.stop_token().cancelled_owned();
+        auditing.spawn("audit", audit::follow(trail, end_of_audit).map(Ok));
         let (health, metrics_health) = watch::channel(Health::default());
         let metrics = Arc::new(Metrics::new(metrics_health.clone()));
-        let stop = CancellationToken::new();
-        let mut parts = JoinSet::new();
+        let mut parts = Parts::default();
         // A replica of a group may wait long for the others: it answers them and tells how it is meanwhile.
         let mut ports = None;
         let mut way = None;
@@ -114,26 +92,23 @@ impl Replica {
                     port.listen()?,
                 )));
             }
-            serve_metrics(
-                &mut parts,
-                taken.metrics.listen()?,
-                &metrics,
-                metrics_health.clone(),
-                &stop,
-            );
+            let listener = taken.metrics.listen()?;
+            parts.serve_metrics(listener, &metrics, metrics_health.clone());
             ports = Some(taken.door);
         }
         let folder = {
-            let (raft, clock, way) = (Arc::clone(&raft), Arc::clone(&clock), way.clone());
             let mut store = StoreConfig::new(config.data_dir.join("store"), config.settings());
             store.audit = Some(sink);
+            let opening = Opening {
+                config: store,
+                clock: Arc::clone(&clock),
+                way: way.clone(),
+                opened: Arc::clone(&raft),
+            };
             OnDisk::new(&config.data_dir, move |identity, if_absent| {
-                let (raft, clock, store) = (Arc::clone(&raft), Arc::clone(&clock), store.clone());
-                let (way, identity) = (way.clone(), identity.clone());
+                let opening = opening.clone();
                 async move {
-                    let opening = open_store(store, &identity, if_absent, clock, way.as_deref());
-                    let opened = opening.await?;
-                    let _ = raft.set(opened.clone());
+                    let opened = opening.open(identity, if_absent).await?;
                     Ok(Arc::new(opened) as Arc<dyn TokenStore>)
                 }
                 .boxed_local()
@@ -206,27 +181,20 @@ impl Replica {
             data_dir: config.data_dir.clone(),
             way,
             leaving: None,
-            stop,
             parts,
             audit: auditing,
-            end_of_audit,
         };
-        replica.spawn_until_stop("key guard", guard.run());
-        replica.spawn_until_stop("key gauge", replica.show_keys());
+        replica.parts.spawn_until_stop("key guard", guard.run());
+        replica
+            .parts
+            .spawn_until_stop("key gauge", replica.show_keys());
         let opened = async {
             let door = match ports {
                 Some(door) => door,
                 None => {
                     let taken = lone_ports.map_or_else(|| Ports::take(config), Ok)?;
                     let metrics = taken.metrics.listen()?;
-                    let parts = &mut replica.parts;
-                    serve_metrics(
-                        parts,
-                        metrics,
-                        &replica.metrics,
-                        metrics_health,
-                        &replica.stop,
-                    );
+                    (replica.parts).serve_metrics(metrics, &replica.metrics, metrics_health);
                     taken.door
                 }
             };
@@ -236,7 +204,7 @@ impl Replica {
             Ok(()) => {
                 // Not before the door is open: whoever is told that it is ready goes there.
                 let health = show_health(replica.store.health(), health);
-                replica.spawn_until_stop("health", health);
+                replica.parts.spawn_until_stop("health", health);
                 Ok(replica)
             }
             Err(failure) => {
@@ -270,7 +238,7 @@ impl Replica {
                 .map_err(failed)?;
         }
         self.raft.until_time_is_known().await;
-        let time: Arc<dyn Clock> = Arc::new(StoreTime(self.raft.clone()));
+        let time: Arc<dyn Clock> = Arc::new(StoreTime::of(self.raft.clone()));
         let door_listener = door.listen()?;
         let admin = AdminServer::bind(&config.admin_socket()).map_err(failed)?;
 
@@ -280,7 +248,7 @@ impl Replica {
             nodedb: nodedb.into_iter().map(|(key, _)| key).collect(),
         }
         .follow(Arc::clone(&self.store));
-        self.spawn_until_stop("key ring", follow_keys);
+        self.parts.spawn_until_stop("key ring", follow_keys);
 
         let (identity, renew_identity) = DoorCertificates::new(
             Arc::clone(&self.material.door),
@@ -290,9 +258,10 @@ impl Replica {
         )
         .keep()
         .map_err(failed)?;
-        self.spawn_until_stop("door certificate", renew_identity);
+        self.parts
+            .spawn_until_stop("door certificate", renew_identity);
 
-        let stop = self.stop.clone();
+        let stop = self.parts.stop_token();
         let offered = Offered {
             exporter: KeyExporter::new(
                 Arc::clone(&self.store),
@@ -334,34 +303,20 @@ impl Replica {
         name: &'static str,
         part: impl Future<Output = Result<(), Failure>> + Send + 'static,
     ) {
-        self.parts.spawn(part.map(move |ended| (name, ended)));
-    }
-
-    /// Runs a part that has no end of its own: it is cut off when the replica stops.
-    fn spawn_until_stop(
-        &mut self,
-        name: &'static str,
-        part: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let stop = self.stop.clone();
-        self.spawn(name, async move {
-            tokio::select! {
-                () = part => Ok(()),
-                () = stop.cancelled() => Ok(()),
-            }
-        });
+        self.parts.spawn(name, part);
     }
 
     /// Is cancelled when the replica is to stop.
     pub fn stop_token(&self) -> CancellationToken {
-        self.stop.clone()
+        self.parts.stop_token()
     }
 
     /// Has the group be as large as this says, as long as the replica runs.
     pub fn follow(&mut self, scaling: Scaling) {
         self.leaving = Some(scaling.leaving());
         let metrics = self.metrics.controller.clone();
-        self.spawn_until_stop("scaling", scaling.run(self.raft.clone(), metrics));
+        self.parts
+            .spawn_until_stop("scaling", scaling.run(self.raft.clone(), metrics));
     }
 
     /// If it is to leave the group for good, it votes on until it has been removed, for the others may need its vote for
@@ -398,22 +353,16 @@ impl Replica {
         };
         tokio::select! {
             reason = fatal => stopped(&self.raft, &reason),
-            Some(ended) = self.audit.join_next() => part_ended(ended),
-            Some(ended) = self.parts.join_next() => part_ended(ended),
+            failure = self.audit.until_one_ends() => failure,
+            failure = self.parts.until_one_ends() => failure,
         }
     }
 
     /// Another replica leads before the door closes. Then the door first, the store last: what is in flight may still commit.
     pub async fn shut_down(mut self) {
         self.raft.hand_over().await;
-        self.stop.cancel();
-        while let Some(ended) = self.parts.join_next().await {
-            if let Ok((name, Err(failure))) = ended {
-                tracing::warn!(part = name, error = %failure.message, "did not end well");
-            }
-        }
-        self.end_of_audit.cancel();
-        while self.audit.join_next().await.is_some() {}
+        self.parts.stop().await;
+        self.audit.stop().await;
         self.raft.shutdown().await;
         if let Some(way) = &self.way {
             way.close();
@@ -448,41 +397,6 @@ fn set_aside_if_removed(raft: &RaftStore, data_dir: &Path) {
     }
 }
 
-/// The time of day as the store goes by it. By its machine's own, the door of a replica with a wrong clock would call tokens
-/// expired that the store has not seen yet, and no joiner would trust its certificate or its `Date`.
-struct StoreTime(RaftStore);
-
-impl Clock for StoreTime {
-    fn now_ms(&self) -> u64 {
-        self.0.now_ms()
-    }
-
-    fn boot_ms(&self) -> u64 {
-        SystemClock.boot_ms()
-    }
-
-    fn is_synchronised(&self) -> bool {
-        SystemClock.is_synchronised()
-    }
-}
-
-/// Serves metrics and health.
-fn serve_metrics(
-    parts: &mut JoinSet<Part>,
-    listener: TcpListener,
-    metrics: &Arc<Metrics>,
-    health: watch::Receiver<Health>,
-    stop: &CancellationToken,
-) {
-    let served = telemetry::serve(
-        listener,
-        Arc::clone(metrics),
-        health,
-        stop.clone().cancelled_owned(),
-    );
-    parts.spawn(served.map(|()| ("metrics", Ok(()))));
-}
-
 /// Tells how the store is to whoever asked before it was open.
 async fn show_health(mut health: watch::Receiver<Health>, shown: watch::Sender<Health>) {
     loop {
@@ -493,17 +407,6 @@ async fn show_health(mut health: watch::Receiver<Health>, shown: watch::Sender<H
     }
 }
 
-/// Why a part that ended keeps the replica from going on.
-fn part_ended(ended: Result<Part, JoinError>) -> Failure {
-    match ended {
-        Ok((name, Err(failure))) => {
-            Failure::new(failure.exit, format_args!("{name}: {}", failure.message))
-        }
-        Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
-        Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
-    }
-}
-
 /// The configured NodeDB secret and the longest life of its tokens, in milliseconds.
 fn nodedb_key(config: &ServerConfig) -> Result<Option<(SigningKey, u64)>, Failure> {
     let Some(nodedb) = &config.nodedb else {
@@ -511,50 +414,4 @@ fn nodedb_key(config: &ServerConfig) -> Result<Option<(SigningKey, u64)>, Failur
     };
     let key = input::read_nodedb_secret(&nodedb.secret_file)?;
     Ok(Some((key, nodedb.max_ttl.as_ms())))
-}
-
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Exit::Failed, error)
-}
-
-/// Opens the store in its folder; makes it first if it is to be made. One of a group answers the others from here on.
-async fn open_store(
-    mut config: StoreConfig,
-    of: &founding::Identity,
-    if_absent: IfAbsent,
-    clock: Arc<dyn Clock>,
-    way: Option<&GroupWay>,
-) -> Result<RaftStore, OpenError> {
-    let disk = Arc::new(RealDisk);
-    config.expected_store = Some(of.store_id);
-    if if_absent != IfAbsent::Refuse && identity::read(&*disk, &config.data_dir)?.is_none() {
-        let drawn = Identity {
-            store_id: of.store_id,
-            node_id: of.node_id,
-            epoch: of.epoch,
-            founding: true,
-        };
-        identity::create(&*disk, &config.data_dir, &drawn)?;
-    }
-    let opened = match way {
-        Some(way) => Some((way, way.open(of).await?)),
-        None => None,
-    };
-    config.group = opened.as_ref().map(|(_, opened)| opened.config.clone());
-    let store = RaftStore::open(config, disk, clock).await?;
-    if let Some((way, opened)) = &opened {
-        way.serve(opened.tls(), &store);
-    }
-    if if_absent == IfAbsent::Make && store.identity().founding {
-        // Unless it was founded already, and stopped before that was written down.
-        if store.is_new() {
-            store.until_all_are_new().await?;
-        }
-        store
-            .initialize()
-            .await
-            .map_err(|error| OpenError::Start(error.to_string()))?;
-        store.founding_complete().await?;
-    }
-    Ok(store)
 }

@@ -1,0 +1,19 @@
+//! What `serve` and `operator` have in common: one replica with its door, from start to stop.
+//!
+//! [`Ground`] says what it stands on; `opening` opens its store, or founds it; `parts` are what runs in it; [`Replica`] puts them
+//! together.
+
+mod ground;
+mod opening;
+mod parts;
+mod replica;
+mod store_time;
+
+pub use ground::Ground;
+pub use replica::Replica;
+
+use super::exit::{Exit, Failure};
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, error)
+}
