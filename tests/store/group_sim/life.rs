@@ -26,6 +26,9 @@ use super::world::{CLAIM_MS, World, fork};
 /// No group lives longer, in its own time; one that does waits for what never comes.
 const LONGEST: Duration = Duration::from_secs(900);
 
+/// Without a leader another is elected within this time.
+const ELECTED: Duration = Duration::from_secs(5);
+
 /// What a group's life came to, or the lives of many.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
@@ -237,9 +240,15 @@ impl World {
             let Some(process) = self.process(n) else {
                 continue;
             };
-            if !self.read(&process, &tokens).await && self.verdict.found().is_none() {
-                self.verdict
-                    .wrong(format!("machine {n} cannot be read\n{}", self.describe()));
+            // A leader whose message to its successor was lost just before all was put right takes nothing on any more: the
+            // next one has to be elected.
+            let end = now() + ELECTED;
+            while !self.read(&process, &tokens).await && self.verdict.found().is_none() {
+                if now() > end {
+                    self.verdict
+                        .wrong(format!("machine {n} cannot be read\n{}", self.describe()));
+                }
+                Sim::sleep(Duration::from_millis(100)).await;
             }
         }
         // What is due by now is over.

@@ -219,22 +219,37 @@ impl World {
         Sim::sleep(Duration::from_millis(rng.random_range(100..4_000))).await;
         self.until_well().await;
 
+        // Some of what is acknowledged meanwhile rests on those that are set back, and on the leader.
+        let left_out = (first + many) % size;
+        if rng.random_bool(0.7) {
+            let addresses = self.addresses();
+            self.net.isolate(&addresses[left_out], &addresses);
+            Sim::sleep(Duration::from_millis(rng.random_range(100..2_000))).await;
+        }
+        if rng.random_bool(0.5)
+            && let Some(leader) = self.leader()
+        {
+            self.kill(leader, true);
+        }
         for n in &set_back {
             self.kill(*n, rng.random_bool(0.5));
         }
-        // Nothing that they said is on its way any more.
-        Sim::sleep(SETTLED).await;
-        self.quiet.store(true, Ordering::Relaxed);
-        let end = now() + HELD;
-        while !self.can_spare(&set_back) && now() < end {
-            Sim::sleep(Duration::from_millis(50)).await;
+        self.net.heal();
+        let too_soon = faults::is_on(Fault::SetBackTooSoon);
+        if !too_soon {
+            self.until_nothing_rests_on(&set_back).await;
         }
-        self.quiet.store(false, Ordering::Relaxed);
-        if self.can_spare(&set_back) {
+        if too_soon || self.can_spare(&set_back) {
             for (n, copy) in set_back.iter().zip(&copies) {
                 self.machines()[*n].disk.set_back(copy);
             }
             self.set_back.fetch_add(many as u64, Ordering::Relaxed);
+        }
+        if too_soon {
+            for n in &set_back {
+                self.start(*n).await;
+            }
+            Sim::sleep(Duration::from_secs(5)).await;
         }
         self.start_all().await;
         self.must_serve(rng, &set_back).await;
@@ -252,6 +267,21 @@ impl World {
             world.is_well() && world.applied().into_iter().min() >= upto
         })
         .await;
+    }
+
+    /// The others go on without these, until they have it all; or it is given up.
+    async fn until_nothing_rests_on(self: &Arc<Self>, down: &[usize]) {
+        self.quiet.store(true, Ordering::Relaxed);
+        for n in (0..self.size()).filter(|n| !down.contains(n)) {
+            self.start(n).await;
+        }
+        // Nothing that those have said is on its way any more.
+        Sim::sleep(SETTLED).await;
+        let end = now() + HELD;
+        while !self.can_spare(down) && now() < end {
+            Sim::sleep(Duration::from_millis(50)).await;
+        }
+        self.quiet.store(false, Ordering::Relaxed);
     }
 
     /// Whatever these (which are down) have promised, all others have promised as well, and it is on their disks: they obey
