@@ -256,9 +256,17 @@ impl World {
         Sim::sleep(Duration::from_millis(rng.random_range(0..4_000))).await;
         match rng.random_bool(0.5) {
             true => {
+                // All at once: one that stays behind is not well.
+                let formers: Vec<_> = set_back.iter().map(|n| self.node(*n)).collect();
                 for n in set_back {
-                    self.exchange_disk(n, false).await;
+                    self.kill(n, true);
+                    self.machines()[n].disk.wipe();
+                    self.start(n).await;
                 }
+                self.until("new ones take the place of those", REPLACED, |world| {
+                    world.is_well() && !formers.iter().any(|former| world.is_member(*former))
+                })
+                .await;
             }
             false => self.depose_the_leader(rng).await,
         }
