@@ -45,6 +45,18 @@ pub enum Fault {
     EmptyReplicaFounds,
     /// A replica with an empty disk calls itself what it was called before.
     NodeIdUsedAgain,
+    /// A disk is set back though there is something that was acknowledged and is not on all others'.
+    SetBackTooSoon,
+    /// A replica that says to lack what it had acknowledged is believed.
+    AcknowledgedTakenBack,
+    /// A revision that has a token is given another.
+    RevisionMintedTwice,
+    /// Whoever was admitted and is revoked can still have the certificate again.
+    RevokedServedAgain,
+    /// The machine of a former revision keeps its place.
+    PredecessorNotBarred,
+    /// What has ended is forgotten before the token has expired.
+    ForgottenTooSoon,
 }
 
 #[cfg(debug_assertions)]

@@ -19,6 +19,9 @@ const SECTOR: usize = 512;
 #[derive(Clone)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
+/// What a disk held at some moment.
+pub struct DiskCopy(State);
+
 type FileId = u64;
 
 #[derive(Clone)]
@@ -248,6 +251,23 @@ impl SimDisk {
             }
         }
         state.names.clone_from(&state.synced_names);
+    }
+
+    /// All that is there, as when a volume's snapshot is taken while it is in use.
+    pub fn copy(&self) -> DiskCopy {
+        DiskCopy(self.lock_state().clone())
+    }
+
+    /// The disk holds again what it held when the copy was taken, as a loss of power then would have left it.
+    pub fn set_back(&self, to: &DiskCopy) {
+        let DiskCopy(then) = to;
+        let mut state = self.lock_state();
+        state.files.clone_from(&then.files);
+        state.names.clone_from(&then.names);
+        state.synced_names.clone_from(&then.synced_names);
+        state.unsynced.clone_from(&then.unsynced);
+        drop(state);
+        self.lose_power();
     }
 
     /// The names and contents in a folder, its own folders included.

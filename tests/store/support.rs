@@ -46,6 +46,19 @@ pub fn offline_key() -> AdoptKey {
     }
 }
 
+pub const RESOURCE_KEY: KeyId = KeyId([4; 8]);
+
+/// The key of tokens that are registered.
+pub fn resource_key() -> AdoptKey {
+    AdoptKey {
+        key_id: RESOURCE_KEY,
+        purpose: Purpose::Resource,
+        fingerprint: Fingerprint([3; 32]),
+        max_ttl_ms: None,
+        node_pattern: None,
+    }
+}
+
 /// A number made into an id.
 pub fn token(n: u64) -> TokenId {
     let mut id = [0; 16];

@@ -60,7 +60,8 @@ impl Apply<'_> {
 
     fn bar(&mut self, at: u32, reason: Reason) {
         let admitted = self.state.records.side(at).and_then(Side::admitted);
-        if admitted.is_none_or(|admitted| admitted.barred.is_some()) {
+        let is_barred = admitted.is_none_or(|admitted| admitted.barred.is_some());
+        if is_barred || faults::is_on(Fault::RevokedServedAgain) {
             return;
         }
         let at_ms = self.now_ms;

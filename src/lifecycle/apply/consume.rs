@@ -70,6 +70,7 @@ impl Apply<'_> {
             .edit(entry, |entry| entry.last_admission = Some(token_id));
         if let Some(former) = former
             && self.state.settings.supersede
+            && !faults::is_on(Fault::PredecessorNotBarred)
         {
             self.bar_by_id(former, Reason::Superseded);
         }

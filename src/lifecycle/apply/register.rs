@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::Apply;
+use crate::faults::{self, Fault};
 use crate::lifecycle::command::{OfflineRegistration, Register};
 use crate::lifecycle::outcome::{BeginOutcome, Cause, Refusal, RegisterOutcome};
 use crate::lifecycle::record::{IssuanceEntry, Phase, Reason};
@@ -19,6 +20,9 @@ impl Apply<'_> {
             Ordering::Greater => self.create(command, 0, Some(&entry)),
             Ordering::Equal if command.spec_hash != entry.spec_hash => {
                 RegisterOutcome::SpecDiffers(Box::new(entry))
+            }
+            Ordering::Equal if faults::is_on(Fault::RevisionMintedTwice) => {
+                self.create(command, 0, Some(&entry))
             }
             Ordering::Equal => self.register_again(command, entry),
         }

@@ -1,6 +1,7 @@
 //! All records: slab, what lies beside it, the table by id, the due times and the sum of hashes,
 //! kept in step with each other. Every change of a record goes through [`Records::edit`].
 
+use crate::faults::{self, Fault};
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -290,7 +291,9 @@ fn due_ms(slot: &Slot, side: Option<&Side>, ages: Ages) -> u64 {
 /// certificate that the machine may have has ended.
 fn forget_at_ms(slot: &Slot, side: Option<&Side>, ages: Ages) -> u64 {
     let mut at_ms = slot.at_ms.saturating_add(ages.retention_ms);
-    at_ms = at_ms.max(slot.expires_at_ms);
+    if !faults::is_on(Fault::ForgottenTooSoon) {
+        at_ms = at_ms.max(slot.expires_at_ms);
+    }
     if let Some(admitted) = side.and_then(Side::admitted) {
         at_ms = at_ms.max(admitted.redeliver_until_ms);
         if let Some(bar) = admitted.barred {

@@ -92,8 +92,8 @@ impl DurableLog {
         there.first().map(|it| EntryName::from(it.log_id)) == Some(entry)
     }
 
-    /// The last entry that there is.
-    pub fn last_index(&self) -> u64 {
-        self.replay.entries.last().map_or(0, |last| last.index)
+    /// The last entry that there is, or that is in a snapshot.
+    pub fn last(&self) -> Option<EntryName> {
+        self.replay.entries.last().map(Into::into)
     }
 }

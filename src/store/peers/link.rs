@@ -19,6 +19,7 @@ use openraft::raft::{
 use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use rand::Rng as _;
 
+use crate::faults::{self, Fault};
 use crate::store::snapshot::Image;
 use crate::store::types::{LogId, Member, NodeId, TypeConfig, Vote};
 use crate::token::StoreId;
@@ -181,7 +182,10 @@ impl<Rt: AsyncRuntime> Link<Rt> {
                     acknowledge(&acknowledged, to, vote, last);
                     AppendEntriesResponse::PartialSuccess(last)
                 }
-                Reply::Conflict if has_acknowledged(&acknowledged, to, vote, previous) => {
+                Reply::Conflict
+                    if has_acknowledged(&acknowledged, to, vote, previous)
+                        && !faults::is_on(Fault::AcknowledgedTakenBack) =>
+                {
                     return Err(another_answer());
                 }
                 Reply::Conflict => AppendEntriesResponse::Conflict,

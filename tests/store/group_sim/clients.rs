@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jointoken::lifecycle::command::{
-    Abort, Acknowledge, Begin, Consume, Failure, OfflineRegistration, Revert,
+    Abort, Acknowledge, Begin, Bindings, Consume, Failure, OfflineRegistration, Register, Revert,
+    Revoke,
 };
 use jointoken::lifecycle::outcome::{
-    AbortOutcome, AcknowledgeOutcome, BeginOutcome, ConsumeOutcome, RevertOutcome,
+    AbortOutcome, AcknowledgeOutcome, BeginOutcome, ConsumeOutcome, Refusal, RegisterOutcome,
+    RevertOutcome, RevokeOutcome,
 };
-use jointoken::lifecycle::{Operation as Asked, Outcome, Phase, Reason, Record};
+use jointoken::lifecycle::{Issuance, Operation as Asked, Outcome, Phase, Reason, Record};
 use jointoken::store::{Committed, StoreError, TokenStore as _};
 use openraft::AsyncRuntime as _;
 use rand::RngExt as _;
@@ -18,25 +20,45 @@ use rand::rngs::SmallRng;
 
 use crate::sim_net::now;
 use crate::sim_runtime::Sim;
-use crate::support::{HOUR_MS, KEY, T, joiner, token};
+use crate::support::{HOUR_MS, KEY, RESOURCE_KEY, T, joiner, token};
 
 use super::history::{Answer, Call, End, Operation, Read, Seen, Told};
+use super::token_model::Resource;
 use super::world::{CLAIM_MS, Process, World};
 
 /// So few tokens at a time, and joiners, that they get into each other's way.
-const AT_A_TIME: u64 = 6;
+const AT_A_TIME: u64 = 8;
+/// The last ones are of a resource: two that were drawn for its first revision, and one for the second.
+const OF_A_RESOURCE: [u64; 3] = [1, 1, 2];
 const JOINERS: u64 = 3;
 /// After so long there are others.
 const ERA_MS: u64 = 3_000;
 
-/// When a token expires: every third one soon, while it is still in use.
+/// Which resource a token was drawn for, if it is none that was minted without a server.
+pub fn resource(n: u64) -> Option<Resource> {
+    let nth = (n % AT_A_TIME).checked_sub(AT_A_TIME - OF_A_RESOURCE.len() as u64)?;
+    Some(Resource {
+        name: n / AT_A_TIME,
+        revision: OF_A_RESOURCE[nth as usize],
+    })
+}
+
+/// It expires while it is still in use.
+pub fn is_short(n: u64) -> bool {
+    n.is_multiple_of(3) && resource(n).is_none()
+}
+
+/// When a token expires. (For a resource's token at the earliest: it is counted from its registration.)
 pub fn expires_ms(n: u64) -> u64 {
     let from_ms = T + n / AT_A_TIME * ERA_MS;
-    match n % 3 {
-        0 => from_ms + 1_000 + n * 7_919 % 5_000,
-        _ => from_ms + 100 * HOUR_MS,
+    match is_short(n) {
+        true => from_ms + 1_000 + n * 7_919 % 5_000,
+        false => from_ms + LONG_MS,
     }
 }
+
+/// Longer than any group lives.
+const LONG_MS: u64 = 100 * HOUR_MS;
 
 fn present_era() -> u64 {
     now().as_millis() as u64 / ERA_MS
@@ -106,10 +128,14 @@ impl Client {
 
     async fn act(&mut self, process: Process) {
         let token = self.some_token();
+        let token = self.registered(&process, token).await;
         let joiner = self.rng.random_range(0..JOINERS);
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..21) {
             0 => {
                 self.ask(&process, token, Call::Abort).await;
+            }
+            20 => {
+                self.ask(&process, token, Call::Revoke).await;
             }
             1 | 2 => self.read(&process, token).await,
             3 => {
@@ -125,6 +151,21 @@ impl Client {
             }
             6 | 7 => self.join_twice(&process, token, joiner).await,
             _ => self.join(&process, token, joiner).await,
+        }
+    }
+
+    /// A resource's token, as its controller has it registered; or that which it is told is in force.
+    async fn registered(&mut self, process: &Process, token: u64) -> u64 {
+        if resource(token).is_none() || self.rng.random_bool(0.3) {
+            return token;
+        }
+        match self.ask(process, token, Call::Register).await {
+            Some(Outcome::Register(RegisterOutcome::Existing { record, .. }))
+                if self.rng.random_bool(0.8) =>
+            {
+                number(&record.token_id.0)
+            }
+            _ => token,
         }
     }
 
@@ -311,7 +352,7 @@ fn operation(n: u64, call: Call) -> Asked {
             joiner: joiner(by),
             holder: u128::from(holder).to_be_bytes(),
             address: None,
-            registration: Some(OfflineRegistration {
+            registration: resource(n).is_none().then(|| OfflineRegistration {
                 key_id: KEY,
                 issued_at_ms: Some(T - 1),
                 expires_at_ms: expires_ms(n),
@@ -342,6 +383,32 @@ fn operation(n: u64, call: Call) -> Asked {
             reason: Reason::Operator,
             keep_until_ms: None,
         }),
+        Call::Revoke => Asked::Revoke(Revoke {
+            token_id,
+            reason: Reason::Revoked,
+            keep_until_ms: None,
+        }),
+        Call::Register => {
+            let Resource { name, revision } = resource(n).expect("only these are registered");
+            Asked::Register(Register {
+                issuance: Issuance {
+                    namespace: "machines".into(),
+                    name: format!("machine-{name}"),
+                },
+                namespace_uid: "1".into(),
+                revision,
+                spec_hash: [1; 32],
+                revoked: false,
+                reissue_if_unused: false,
+                token_id,
+                key_id: RESOURCE_KEY,
+                node_name: format!("machine-{name}"),
+                ttl_ms: LONG_MS,
+                in_flight_timeout_ms: None,
+                max_claims: None,
+                bindings: Bindings::default(),
+            })
+        }
     }
 }
 
@@ -356,6 +423,7 @@ fn answer_of(outcome: &Outcome) -> Answer {
             BeginOutcome::AlreadyConsumed => Answer::Used,
             BeginOutcome::Expired => Answer::Expired,
             BeginOutcome::Aborted(_) => Answer::Aborted,
+            BeginOutcome::Revoked => Answer::Revoked,
             // Nobody asks for what could come to this.
             _ => Answer::NotFound,
         },
@@ -368,7 +436,7 @@ fn answer_of(outcome: &Outcome) -> Answer {
             ConsumeOutcome::Expired => Answer::Expired,
             ConsumeOutcome::Aborted(_) => Answer::Aborted,
             ConsumeOutcome::NotFound => Answer::NotFound,
-            ConsumeOutcome::Revoked => panic!("nobody revokes"),
+            ConsumeOutcome::Revoked => Answer::Revoked,
         },
         Outcome::Revert(outcome) => match outcome {
             RevertOutcome::Done => Answer::Done,
@@ -387,6 +455,21 @@ fn answer_of(outcome: &Outcome) -> Answer {
             AbortOutcome::Tombstone => Answer::Buried,
             AbortOutcome::AlreadyConsumed(_) => Answer::Used,
         },
+        Outcome::Revoke(outcome) => match outcome {
+            RevokeOutcome::Done(record) if record.phase == Phase::Expired => Answer::Expired,
+            RevokeOutcome::Done(_) => Answer::Aborted,
+            RevokeOutcome::Barred(_) => Answer::Barred,
+            RevokeOutcome::Tombstone => Answer::Buried,
+        },
+        Outcome::Register(outcome) => match outcome {
+            RegisterOutcome::Created(_) => Answer::Created,
+            RegisterOutcome::Existing { record, .. } => Answer::Existing {
+                token: number(&record.token_id.0),
+            },
+            RegisterOutcome::Superseded(_) => Answer::Superseded,
+            RegisterOutcome::Refused(Refusal::IdInUse) => Answer::InUse,
+            _ => Answer::NotFound,
+        },
         // Of another operation: it is judged as what it pretends to be.
         _ => Answer::NotFound,
     }
@@ -396,8 +479,12 @@ fn leaf_of(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }
 
+/// The number that an id was made of.
+fn number(id: &[u8]) -> u64 {
+    u64::from_be_bytes(id[..8].try_into().unwrap())
+}
+
 fn seen_of(record: &Record) -> Seen {
-    let number = |id: &[u8; 32]| u64::from_be_bytes(id[..8].try_into().unwrap());
     Seen {
         changed_at: record.changed_at_index,
         claimed_by: record.claim.as_ref().map(|claim| number(&claim.joiner.0)),

@@ -29,6 +29,10 @@ pub enum Call {
         joiner: u64,
     },
     Abort,
+    /// As [`Call::Abort`]; whoever was admitted is barred.
+    Revoke,
+    /// It is to be the token of its resource.
+    Register,
 }
 
 /// What was answered.
@@ -54,6 +58,20 @@ pub enum Answer {
     Buried,
     NotAdmitted,
     NotFound,
+    /// It has admitted somebody, who gets no further certificate from now on.
+    Barred,
+    /// Whoever asks was admitted, and barred.
+    Revoked,
+    /// It is the resource's token now.
+    Created,
+    /// This one is, for the revision that was asked for.
+    Existing {
+        token: u64,
+    },
+    /// A later revision is in force.
+    Superseded,
+    /// It cannot be the resource's: it was aborted before it was registered.
+    InUse,
 }
 
 /// What a client knows of an operation afterwards.
@@ -121,17 +139,27 @@ impl History {
         self.check_order()?;
         self.check_time(rules)?;
         for token in self.tokens() {
-            let operations: Vec<_> = self
+            let about: Vec<_> = self
                 .operations
                 .iter()
+                .filter(|it| it.token == token || rules.concerns(it, token))
+                .collect();
+            let operations: Vec<_> = about
+                .iter()
+                .copied()
                 .filter(|it| it.token == token)
                 .collect();
             let reads: Vec<_> = self.reads.iter().filter(|it| it.token == token).collect();
-            let checked = check_ends(&operations, &reads)
-                .and_then(|()| check_reads(&operations, &reads))
-                .and_then(|()| token_model::check(token, &operations, rules));
+            let may_be_forgotten = rules.may_be_forgotten(token);
+            let checked = match may_be_forgotten {
+                // It may end again, as a tombstone.
+                true => Ok(()),
+                false => check_ends(&operations, &reads),
+            };
             checked
-                .map_err(|why| format!("token {token}: {why}\n{}", listing(&operations, &reads)))?;
+                .and_then(|()| check_reads(&operations, &reads, may_be_forgotten))
+                .and_then(|()| token_model::check(token, &about, rules))
+                .map_err(|why| format!("token {token}: {why}\n{}", listing(&about, &reads)))?;
         }
         Ok(())
     }
@@ -141,6 +169,19 @@ impl History {
         operations
             .chain(self.reads.iter().map(|it| it.token))
             .collect()
+    }
+
+    /// How many tokens had ended, as somebody was told, and were not there any more when they were last read.
+    pub fn forgotten(&self) -> u64 {
+        let ended: BTreeSet<_> = self
+            .operations
+            .iter()
+            .filter(|it| it.end().is_some())
+            .map(|it| it.token)
+            .collect();
+        let last: BTreeMap<_, _> = self.reads.iter().map(|it| (it.token, it.seen)).collect();
+        let gone = ended.iter().filter(|token| last.get(token) == Some(&None));
+        gone.count() as u64
     }
 
     fn known(&self) -> impl Iterator<Item = (&Operation, u64, u64)> {
@@ -224,16 +265,17 @@ impl Operation {
             Call::Begin { joiner, .. }
             | Call::Consume { joiner, .. }
             | Call::Acknowledge { joiner } => Some(joiner),
-            Call::Revert { .. } | Call::Abort => None,
+            Call::Revert { .. } | Call::Abort | Call::Revoke | Call::Register => None,
         };
         match (self.answer()?, self.call) {
             (Answer::Admitted { leaf }, _) => Some(End::Consumed(asked_by, Some(leaf))),
             (Answer::Done, Call::Acknowledge { .. }) => Some(End::Consumed(asked_by, None)),
-            (Answer::Used, _) => Some(End::Consumed(None, None)),
+            (Answer::Used | Answer::Barred, _) => Some(End::Consumed(None, None)),
+            (Answer::Revoked, _) => Some(End::Consumed(asked_by, None)),
             // A token that comes for the first time when it is too late leaves no record, and can be buried yet.
             (Answer::Expired, Call::Begin { .. }) => None,
             (Answer::Expired, _) => Some(End::Expired),
-            (Answer::Aborted | Answer::Buried, _) => Some(End::Aborted),
+            (Answer::Aborted | Answer::Buried | Answer::InUse, _) => Some(End::Aborted),
             _ => None,
         }
     }
@@ -264,16 +306,24 @@ fn check_ends(operations: &[&Operation], reads: &[&Read]) -> Verdict {
     Ok(())
 }
 
-fn check_reads(operations: &[&Operation], reads: &[&Read]) -> Verdict {
+fn check_reads(operations: &[&Operation], reads: &[&Read], may_be_forgotten: bool) -> Verdict {
     for read in reads {
         let changed_at = read.seen.map_or(0, |seen| seen.changed_at);
         for it in operations {
             let Some((index, answer)) = it.index().zip(it.answer()) else {
                 continue;
             };
-            let changes = matches!(answer, Answer::Granted { .. } | Answer::Buried);
-            if it.ended < read.began {
-                let may_be_missing = matches!(answer, Answer::NotFound | Answer::Expired);
+            let changes = matches!(
+                answer,
+                Answer::Granted { .. } | Answer::Buried | Answer::Created
+            );
+            if it.ended < read.began && !may_be_forgotten {
+                let may_be_missing = match answer {
+                    Answer::NotFound | Answer::Expired | Answer::Superseded => true,
+                    // Another is there in its place.
+                    Answer::Existing { token } => token != it.token,
+                    _ => false,
+                };
                 let is_missing = read.seen.is_none() && !may_be_missing;
                 let is_old = changes && changed_at < index;
                 let has_end = read.seen.is_some_and(|seen| seen.end.is_some());
@@ -295,6 +345,9 @@ fn check_reads(operations: &[&Operation], reads: &[&Read]) -> Verdict {
                     "{read:?} does not show what was granted there: {it:?}"
                 ));
             }
+        }
+        if may_be_forgotten {
+            continue;
         }
         let later = reads.iter().filter(|later| later.began > read.ended);
         for later in later {

@@ -1,7 +1,7 @@
 //! Histories written by hand: those that can be, and those that cannot.
 
 use super::history::{Answer, Call, End, History, Operation, Read, Seen, Told};
-use super::token_model::Rules;
+use super::token_model::{Ages, Resource, Rules};
 
 const SECOND: u64 = 1_000_000_000;
 const T: u64 = 1_000_000;
@@ -9,12 +9,29 @@ const T: u64 = 1_000_000;
 const N: u64 = 7;
 /// One that expires after ten seconds.
 const SHORT: u64 = 8;
+/// Two that were drawn for the same revision of a resource, and one for the next.
+const FIRST: u64 = 20;
+const RIVAL: u64 = 21;
+const SECOND_REVISION: u64 = 22;
 
 fn rules() -> Rules {
     Rules {
         epoch_ms: T,
         ahead_ms: Some(30_000),
         claim_ms: 5_000,
+        ages: Ages {
+            window_ms: 600_000,
+            retention_ms: u64::MAX,
+            certificate_ms: u64::MAX,
+        },
+        resource: |n| {
+            let revision = [(FIRST, 1), (RIVAL, 1), (SECOND_REVISION, 2)];
+            let of = revision.iter().find(|(token, _)| *token == n)?;
+            Some(Resource {
+                name: 1,
+                revision: of.1,
+            })
+        },
         expires_ms: |n| if n == SHORT { T + 10_000 } else { u64::MAX },
         doubled: false,
         settled: SECOND,
@@ -296,4 +313,164 @@ fn who_reads_after_a_barrier_sees_what_was_answered_before() {
     );
     let after = known(begin(1, 12), 6, 7, 8, granted(1));
     bad("came before what was read", &[claim, after], &[newer]);
+}
+
+fn of(token: u64, it: Operation) -> Operation {
+    Operation { token, ..it }
+}
+
+#[test]
+fn a_revision_has_one_token() {
+    let created = of(FIRST, known(Call::Register, 0, 1, 5, Answer::Created));
+    let rival = |answer| of(RIVAL, known(Call::Register, 2, 3, 6, answer));
+    good(&[created, rival(Answer::Existing { token: FIRST })], &[]);
+    bad("cannot be", &[created, rival(Answer::Created)], &[]);
+    bad("cannot be", &[created, rival(Answer::Superseded)], &[]);
+    let claim = |token, answer| of(token, known(begin(1, 11), 4, 5, 7, answer));
+    good(&[created, claim(RIVAL, Answer::NotFound)], &[]);
+    bad("cannot be", &[created, claim(RIVAL, granted(1))], &[]);
+    bad("cannot be", &[created, claim(FIRST, Answer::NotFound)], &[]);
+    // Nobody knows whether the rival was first.
+    let lost = of(RIVAL, unknown(Call::Register, 0));
+    let late = of(
+        FIRST,
+        known(Call::Register, 2, 3, 5, Answer::Existing { token: RIVAL }),
+    );
+    good(&[lost, late, claim(RIVAL, granted(1))], &[]);
+    bad("cannot be", &[late], &[]);
+    // What was buried is never registered.
+    let buried = of(FIRST, known(Call::Revoke, 0, 1, 5, Answer::Buried));
+    let after = |answer| of(FIRST, known(Call::Register, 2, 3, 6, answer));
+    good(&[buried, after(Answer::InUse)], &[]);
+    bad("cannot be", &[buried, after(Answer::Created)], &[]);
+    let unseen = Read {
+        token: FIRST,
+        ..read(2, 3, None)
+    };
+    bad("too old", &[created], &[unseen]);
+}
+
+#[test]
+fn a_later_revision_ends_the_former_token_and_bars_its_machine() {
+    let first = of(FIRST, known(Call::Register, 0, 1, 5, Answer::Created));
+    let next = |at, index| {
+        of(
+            SECOND_REVISION,
+            known(Call::Register, at, at + 1, index, Answer::Created),
+        )
+    };
+    let claim =
+        |token, at, index, answer| of(token, known(begin(1, at), at, at + 1, index, answer));
+    let superseded = [first, next(2, 6)];
+    good(
+        &[&superseded[..], &[claim(FIRST, 4, 7, Answer::Aborted)]].concat(),
+        &[],
+    );
+    bad(
+        "cannot be",
+        &[&superseded[..], &[claim(FIRST, 4, 7, granted(1))]].concat(),
+        &[],
+    );
+    let again = of(FIRST, known(Call::Register, 4, 5, 7, Answer::Superseded));
+    good(&[&superseded[..], &[again]].concat(), &[]);
+
+    let admitted_twice = [
+        first,
+        claim(FIRST, 1, 6, granted(1)),
+        of(FIRST, known(consume(1, 1), 2, 3, 7, admitted(101))),
+        next(4, 8),
+        claim(SECOND_REVISION, 5, 9, granted(1)),
+        of(
+            SECOND_REVISION,
+            known(consume(1, 1), 6, 7, 10, admitted(101)),
+        ),
+    ];
+    let asks_again = |answer| claim(FIRST, 8, 11, answer);
+    good(
+        &[&admitted_twice[..], &[asks_again(Answer::Revoked)]].concat(),
+        &[],
+    );
+    bad(
+        "cannot be",
+        &[&admitted_twice[..], &[asks_again(admitted(101))]].concat(),
+        &[],
+    );
+    good(
+        &[&admitted_twice[..4], &[asks_again(admitted(101))]].concat(),
+        &[],
+    );
+}
+
+#[test]
+fn who_was_revoked_gets_no_further_certificate() {
+    let admission = [
+        known(begin(1, 11), 0, 1, 5, granted(1)),
+        known(consume(1, 1), 2, 3, 6, admitted(101)),
+    ];
+    let revoke = known(Call::Revoke, 4, 5, 7, Answer::Barred);
+    let again = |answer| known(begin(1, 12), 6, 7, 8, answer);
+    good(
+        &[&admission[..], &[revoke, again(Answer::Revoked)]].concat(),
+        &[],
+    );
+    bad(
+        "cannot be",
+        &[&admission[..], &[revoke, again(admitted(101))]].concat(),
+        &[],
+    );
+    bad(
+        "cannot be",
+        &[&admission[..], &[again(Answer::Revoked)]].concat(),
+        &[],
+    );
+    let aborted = known(Call::Revoke, 4, 5, 7, Answer::Aborted);
+    bad(
+        "it ended twice",
+        &[&admission[..], &[aborted]].concat(),
+        &[],
+    );
+}
+
+#[test]
+fn what_is_forgotten_is_never_good_again() {
+    let check = |operations: &[Operation]| {
+        let history = History {
+            operations: operations.iter().map(|it| of(SHORT, *it)).collect(),
+            reads: Vec::new(),
+        };
+        let ages = Ages {
+            window_ms: 2_000,
+            retention_ms: 1_000,
+            certificate_ms: 3_000,
+        };
+        history.check(&Rules { ages, ..rules() })
+    };
+    let admission = [
+        known(begin(1, 11), 0, 1, 5, granted(1)),
+        known(consume(1, 1), 2, 3, 6, admitted(101)),
+    ];
+    let later = |call, at, answer| {
+        let it = known(call, at, at + 1, 7, answer);
+        check(&[&admission[..], &[it]].concat())
+    };
+    // The certificate is kept for two seconds, the record until the token has expired.
+    later(begin(1, 12), 21, admitted(101)).unwrap();
+    later(begin(1, 12), 22, admitted(101)).unwrap_err();
+    later(begin(1, 12), 22, Answer::Used).unwrap();
+    later(Call::Abort, 99, Answer::Buried).unwrap_err();
+    later(Call::Abort, 100, Answer::Buried).unwrap();
+    later(Call::Abort, 100, Answer::Used).unwrap();
+    later(begin(1, 12), 100, Answer::Expired).unwrap();
+    later(begin(1, 12), 100, granted(1)).unwrap_err();
+    let revoked = |at, answer| {
+        check(&[
+            admission[0],
+            admission[1],
+            known(Call::Revoke, 90, 91, 7, Answer::Barred),
+            known(begin(1, 12), at, at + 1, 8, answer),
+        ])
+    };
+    revoked(119, Answer::Revoked).unwrap();
+    revoked(119, Answer::Expired).unwrap_err();
+    revoked(120, Answer::Expired).unwrap();
 }

@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use jointoken::store::submit;
 use openraft::AsyncRuntime as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::sim_net::now;
 use crate::sim_runtime::Sim;
-use crate::support::{T, complete_founding};
+use crate::support::{T, complete_founding, resource_key};
 
 use super::clients::{self, Client};
 use super::history::{Answer, Call};
@@ -25,14 +26,22 @@ use super::world::{CLAIM_MS, World, fork};
 /// No group lives longer, in its own time; one that does waits for what never comes.
 const LONGEST: Duration = Duration::from_secs(900);
 
+/// Without a leader another is elected within this time.
+const ELECTED: Duration = Duration::from_secs(5);
+
 /// What a group's life came to, or the lives of many.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
     pub operations: u64,
     pub unknown: u64,
     pub admissions: u64,
+    pub registered: u64,
+    pub barred: u64,
+    /// Records that had ended and were gone when it ended.
+    pub forgotten: u64,
     pub reads: u64,
     pub faults: u64,
+    pub set_back: u64,
     pub promises: u64,
     pub compared: u64,
     pub virtual_s: u64,
@@ -44,8 +53,12 @@ impl Life {
         self.operations += other.operations;
         self.unknown += other.unknown;
         self.admissions += other.admissions;
+        self.registered += other.registered;
+        self.barred += other.barred;
+        self.forgotten += other.forgotten;
         self.reads += other.reads;
         self.faults += other.faults;
+        self.set_back += other.set_back;
         self.promises += other.promises;
         self.compared += other.compared;
         self.virtual_s += other.virtual_s;
@@ -56,15 +69,21 @@ impl Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Same,
-    LosesADisk { the_first_and_cut_off: bool },
-    Removes { while_it_runs: bool },
+    LosesADisk {
+        the_first_and_cut_off: bool,
+    },
+    Removes {
+        while_it_runs: bool,
+    },
     Grows,
     Shrinks,
+    /// Some disks are set back to what they held before.
+    SetsBack,
 }
 
 impl Shape {
     fn draw(rng: &mut SmallRng) -> Self {
-        match rng.random_range(0..20) {
+        match rng.random_range(0..22) {
             0..=11 => Self::Same,
             12 | 13 => Self::LosesADisk {
                 the_first_and_cut_off: false,
@@ -79,7 +98,8 @@ impl Shape {
                 while_it_runs: false,
             },
             17 => Self::Grows,
-            _ => Self::Shrinks,
+            18 | 19 => Self::Shrinks,
+            _ => Self::SetsBack,
         }
     }
 }
@@ -144,6 +164,10 @@ impl World {
         if let Err(error) = complete_founding(&founder).await {
             self.verdict.wrong(format!("it cannot be founded: {error}"));
         }
+        if let Err(error) = submit(&founder, resource_key()).await {
+            self.verdict
+                .wrong(format!("the key cannot be adopted: {error}"));
+        }
         self.until("all vote, and the limits are in force", WELL, |world| {
             world.is_well() && world.settings_are_in_force(&founder)
         })
@@ -178,6 +202,7 @@ impl World {
                 self.suffer(rng, events).await;
                 self.shrink(rng, 1).await;
             }
+            Shape::SetsBack => self.set_disks_back(rng).await,
         }
     }
 
@@ -215,9 +240,15 @@ impl World {
             let Some(process) = self.process(n) else {
                 continue;
             };
-            if !self.read(&process, &tokens).await && self.verdict.found().is_none() {
-                self.verdict
-                    .wrong(format!("machine {n} cannot be read\n{}", self.describe()));
+            // A leader whose message to its successor was lost just before all was put right takes nothing on any more: the
+            // next one has to be elected.
+            let end = now() + ELECTED;
+            while !self.read(&process, &tokens).await && self.verdict.found().is_none() {
+                if now() > end {
+                    self.verdict
+                        .wrong(format!("machine {n} cannot be read\n{}", self.describe()));
+                }
+                Sim::sleep(Duration::from_millis(100)).await;
             }
         }
         // What is due by now is over.
@@ -225,7 +256,7 @@ impl World {
         let Some(process) = self.process(n) else {
             return;
         };
-        for token in tokens.iter().filter(|token| **token % 3 == 0).take(3) {
+        for token in tokens.iter().filter(|it| clients::is_short(**it)).take(3) {
             let holder = rng.random_range(1..u64::MAX);
             self.ask(&process, *token, Call::Begin { joiner: 0, holder })
                 .await;
@@ -245,7 +276,9 @@ impl World {
             // Thirty seconds are allowed, and something for clocks that were heard of a moment ago.
             ahead_ms: (!matches!(shape, Shape::Grows | Shape::Shrinks)).then_some(31_000),
             claim_ms: CLAIM_MS,
+            ages: self.ages(),
             expires_ms: clients::expires_ms,
+            resource: clients::resource,
             doubled: self.net.doubled_ever(),
             settled: 300_000_000,
         };
@@ -268,8 +301,12 @@ impl World {
             operations: history.operations.len() as u64,
             unknown: count(|it| it.told == super::history::Told::Unknown),
             admissions: count(|it| matches!(it.answer(), Some(Answer::Admitted { .. }))),
+            registered: count(|it| it.answer() == Some(Answer::Created)),
+            barred: count(|it| it.answer() == Some(Answer::Barred)),
+            forgotten: history.forgotten(),
             reads: history.reads.len() as u64,
             faults: self.faults.load(Ordering::Relaxed),
+            set_back: self.set_back.load(Ordering::Relaxed),
             promises: self.oracle.promises(),
             compared: self.compared.load(Ordering::Relaxed),
             virtual_s: now().as_secs(),

@@ -98,6 +98,10 @@ fn every_group_keeps_its_word_whatever_happens_to_it() {
     );
     assert!(all.admissions > 4 * seeds);
     assert!(all.faults > 3 * seeds);
+    assert!(seeds < 100 || all.set_back > seeds / 30);
+    assert!(seeds < 100 || all.registered > 2 * seeds);
+    assert!(seeds < 100 || all.barred > seeds / 4);
+    assert!(seeds < 100 || all.forgotten > seeds / 4);
     assert!(all.promises > 50 * seeds);
     assert!(all.compared > 50 * seeds);
 }

@@ -43,19 +43,26 @@ impl Oracle {
     }
 
     /// From now on a new process works on this disk.
+    ///
+    /// It may hold less than the one before promised, if it was set back: it is held to what it says from now on. Only its
+    /// votes go on from the last one, as it is set back only when nobody asks for an earlier one any more.
     pub fn watch(&self, address: &PeerAddress, disk: &SimDisk) {
-        let durable = Arc::new(disk.durable());
-        let survivor = DurableLog::new(durable, "/data/log".into(), IDENTITY.store_id);
         let mut known = self.0.lock().unwrap();
         known
             .disks
-            .insert(address.clone(), (disk.clone(), survivor));
+            .insert(address.clone(), (disk.clone(), durable_log(disk)));
     }
 
     /// How many promises were held against a disk.
     pub fn promises(&self) -> u64 {
         self.0.lock().unwrap().promises
     }
+}
+
+/// What a disk holds of the log, whatever happens to it.
+pub fn durable_log(disk: &SimDisk) -> DurableLog {
+    let durable = Arc::new(disk.durable());
+    DurableLog::new(durable, "/data/log".into(), IDENTITY.store_id)
 }
 
 impl Wire for Oracle {
@@ -116,9 +123,9 @@ impl Known {
         };
         if !is_on_disk {
             return Err(format!(
-                "{promise:?} is not on its disk: there is {:?} and entries up to {}",
+                "{promise:?} is not on its disk: there is {:?} and entries up to {:?}",
                 survivor.vote(),
-                survivor.last_index()
+                survivor.last()
             ));
         }
         if let Promise::Vote { by, to } = promise {

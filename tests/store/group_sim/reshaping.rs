@@ -1,5 +1,5 @@
 //! Changes of who is in the group: replicas that lost their disk, that were removed and come back, and groups that grow
-//! and shrink. Each must come to its end by itself, within a time that is stated here.
+//! and shrink; and replicas whose disk was set back. Each must come to its end by itself, within a time that is stated here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,10 @@ use rand::rngs::SmallRng;
 use crate::sim_net::now;
 use crate::sim_runtime::Sim;
 
-use super::machine::Excuse;
+use super::clients;
+use super::history::Call;
+use super::machine::{Excuse, Machine};
+use super::oracle;
 use super::world::{World, health};
 
 /// A group in which everybody runs has a leader whom all know. (A snapshot whose last piece was lost on the way is sent
@@ -26,6 +29,12 @@ const REPLACED: Duration = Duration::from_secs(110);
 const GROWN: Duration = Duration::from_secs(80);
 const REMOVED: Duration = Duration::from_secs(80);
 const CUT_OFF: Duration = Duration::from_secs(8);
+/// No message is on its way for longer.
+const SETTLED: Duration = Duration::from_millis(100);
+/// A group in which little is asked for has it all on its disks.
+const HELD: Duration = Duration::from_secs(20);
+/// It serves, after an election at most.
+const SERVES: Duration = Duration::from_secs(15);
 
 impl World {
     pub async fn until_well(self: &Arc<Self>) {
@@ -36,6 +45,10 @@ impl World {
     /// A disk is exchanged for an empty one: what comes back is new, and takes the place of what was there.
     pub async fn lose_a_disk(self: &Arc<Self>, n: usize, is_cut_off: bool) {
         self.until_well().await;
+        self.exchange_disk(n, is_cut_off).await;
+    }
+
+    async fn exchange_disk(self: &Arc<Self>, n: usize, is_cut_off: bool) {
         self.quiet.store(true, Ordering::Relaxed);
         let former = self.node(n);
         self.kill(n, true);
@@ -183,5 +196,176 @@ impl World {
             self.start(n).await;
             Sim::sleep(Duration::from_millis(rng.random_range(50..2_000))).await;
         }
+    }
+
+    /// The disks of a minority are set back to what they held a while ago, as whoever restores a volume's snapshot of a
+    /// replica does. The others go on, and those come back: under the next leader, or emptied.
+    ///
+    /// Nobody can promise that in general. What was acknowledged by just a majority, with such a disk in it, is gone from
+    /// that majority, and so is a vote: the replica may give a second one in the same term. So here a disk is set back only
+    /// once nothing rests on it alone, see [`World::can_spare`]: then it is as if the replica had been cut off since.
+    pub async fn set_disks_back(self: &Arc<Self>, rng: &mut SmallRng) {
+        self.until_well().await;
+        let size = self.size();
+        let first = rng.random_range(0..size);
+        let many = rng.random_range(1..=(size - 1) / 2);
+        let set_back: Vec<_> = (first..first + many).map(|n| n % size).collect();
+        let copies: Vec<_> = {
+            let machines = self.machines();
+            (set_back.iter().map(|n| machines[*n].disk.copy())).collect()
+        };
+        let events = rng.random_range(0..4);
+        self.suffer(rng, events).await;
+        Sim::sleep(Duration::from_millis(rng.random_range(100..4_000))).await;
+        self.until_well().await;
+
+        // Some of what is acknowledged meanwhile rests on those that are set back, and on the leader.
+        let left_out = (first + many) % size;
+        if rng.random_bool(0.7) {
+            let addresses = self.addresses();
+            self.net.isolate(&addresses[left_out], &addresses);
+            Sim::sleep(Duration::from_millis(rng.random_range(100..2_000))).await;
+        }
+        if rng.random_bool(0.5)
+            && let Some(leader) = self.leader()
+        {
+            self.kill(leader, true);
+        }
+        for n in &set_back {
+            self.kill(*n, rng.random_bool(0.5));
+        }
+        self.net.heal();
+        let too_soon = faults::is_on(Fault::SetBackTooSoon);
+        if !too_soon {
+            self.until_nothing_rests_on(&set_back).await;
+        }
+        if too_soon || self.can_spare(&set_back) {
+            for (n, copy) in set_back.iter().zip(&copies) {
+                self.machines()[*n].disk.set_back(copy);
+            }
+            self.set_back.fetch_add(many as u64, Ordering::Relaxed);
+        }
+        if too_soon {
+            for n in &set_back {
+                self.start(*n).await;
+            }
+            Sim::sleep(Duration::from_secs(5)).await;
+        }
+        self.start_all().await;
+        self.must_serve(rng, &set_back).await;
+        Sim::sleep(Duration::from_millis(rng.random_range(0..4_000))).await;
+        match rng.random_bool(0.5) {
+            true => {
+                // All at once: one that stays behind is not well.
+                let formers: Vec<_> = set_back.iter().map(|n| self.node(*n)).collect();
+                for n in set_back {
+                    self.kill(n, true);
+                    self.machines()[n].disk.wipe();
+                    self.start(n).await;
+                }
+                self.until("new ones take the place of those", REPLACED, |world| {
+                    world.is_well() && !formers.iter().any(|former| world.is_member(*former))
+                })
+                .await;
+            }
+            false => self.depose_the_leader(rng).await,
+        }
+        let upto = self.applied().into_iter().max();
+        self.until("those that were set back have caught up", WELL, |world| {
+            world.is_well() && world.applied().into_iter().min() >= upto
+        })
+        .await;
+    }
+
+    /// The others go on without these, until they have it all; or it is given up.
+    async fn until_nothing_rests_on(self: &Arc<Self>, down: &[usize]) {
+        self.quiet.store(true, Ordering::Relaxed);
+        for n in (0..self.size()).filter(|n| !down.contains(n)) {
+            self.start(n).await;
+        }
+        // Nothing that those have said is on its way any more.
+        Sim::sleep(SETTLED).await;
+        let end = now() + HELD;
+        while !self.can_spare(down) && now() < end {
+            Sim::sleep(Duration::from_millis(50)).await;
+        }
+        self.quiet.store(false, Ordering::Relaxed);
+    }
+
+    /// Whatever these (which are down) have promised, all others have promised as well, and it is on their disks: they obey
+    /// the same leader or a later one, and have all that it has.
+    fn can_spare(&self, set_back: &[usize]) -> bool {
+        let Some(leader) = self.leader() else {
+            return false;
+        };
+        let machines = self.machines();
+        let read = |machine: &Machine| {
+            let mut log = oracle::durable_log(&machine.disk);
+            log.read().is_ok().then_some(log)
+        };
+        let Some((last, vote)) = read(&machines[leader]).and_then(|log| log.last().zip(log.vote()))
+        else {
+            return false;
+        };
+        let store = machines[leader].store.as_ref();
+        let committed = store.map_or(u64::MAX, |store| health(store).committed_index);
+        let promises = machines.iter().enumerate().map(|(n, machine)| {
+            let Some(log) = read(machine) else {
+                return false;
+            };
+            match set_back.contains(&n) {
+                true => log.vote() <= Some(vote),
+                false => log.vote() >= Some(vote) && log.holds(last),
+            }
+        });
+        let are_covered: Vec<_> = promises.collect();
+        last.index >= committed && are_covered.into_iter().all(|is_so| is_so)
+    }
+
+    /// All but these take what is asked of them.
+    async fn must_serve(self: &Arc<Self>, rng: &mut SmallRng, except: &[usize]) {
+        for n in (0..self.size()).filter(|n| !except.contains(n)) {
+            let end = now() + SERVES;
+            loop {
+                let Some(process) = self.process(n) else {
+                    break;
+                };
+                let (joiner, holder) = (rng.random_range(0..3), rng.random_range(1..u64::MAX));
+                let token = clients::present_token(rng);
+                let begin = Call::Begin { joiner, holder };
+                if self.ask(&process, token, begin).await.is_some()
+                    || self.verdict.found().is_some()
+                {
+                    break;
+                }
+                if now() > end {
+                    let what = format!("machine {n} does not serve\n{}", self.describe());
+                    self.verdict.wrong(what);
+                    return;
+                }
+                Sim::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// Another leads: the one before hands over, or is gone; at last it is.
+    async fn depose_the_leader(self: &Arc<Self>, rng: &mut SmallRng) {
+        let Some(process) = self.leader().and_then(|n| self.process(n)) else {
+            return;
+        };
+        if rng.random_bool(0.5) {
+            process.store.hand_over().await;
+            Sim::sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
+        }
+        if let Some(n) = self.leader() {
+            self.kill(n, true);
+            self.start(n).await;
+        }
+    }
+
+    fn applied(&self) -> Vec<u64> {
+        let machines = self.machines();
+        let running = machines.iter().filter_map(|machine| machine.store.as_ref());
+        running.map(|store| health(store).applied_index).collect()
     }
 }

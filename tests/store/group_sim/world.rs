@@ -22,6 +22,7 @@ use crate::support::{IDENTITY, config};
 use super::history::History;
 use super::machine::{Excuse, Machine};
 use super::oracle::Oracle;
+use super::token_model::Ages;
 use super::verdict::{Trace, Verdict};
 
 /// How long a claim holds: short, so that many lapse.
@@ -48,6 +49,8 @@ pub struct World {
     /// Little is asked for.
     pub quiet: AtomicBool,
     pub faults: AtomicU64,
+    /// The disks that were set back.
+    pub set_back: AtomicU64,
     /// The states that were compared.
     pub compared: AtomicU64,
     pub(super) states: Mutex<BTreeMap<u64, u32>>,
@@ -67,6 +70,12 @@ impl World {
         config.keep_entries = rng.random_range(0..50);
         config.answer_timeout = Duration::from_secs(3);
         config.settings.in_flight_timeout_ms = CLAIM_MS;
+        if rng.random_bool(0.5) {
+            // What has ended is soon forgotten.
+            config.settings.redelivery_window_ms = 2_500;
+            config.settings.retention_ms = 1_000;
+            config.settings.longest_certificate_lifetime_ms = 2_000;
+        }
         let (verdict, trace) = (Verdict::default(), Trace::default());
         let world = Self {
             net: SimNet::new(rng.random_range(0..u64::MAX)),
@@ -79,6 +88,7 @@ impl World {
             over: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
             faults: AtomicU64::new(0),
+            set_back: AtomicU64::new(0),
             compared: AtomicU64::new(0),
             states: Mutex::default(),
             wrong_clock: Mutex::default(),
@@ -114,6 +124,15 @@ impl World {
 
     pub fn settings_are_in_force(&self, store: &RaftStore<Sim>) -> bool {
         store.settings() == self.config.settings
+    }
+
+    pub fn ages(&self) -> Ages {
+        let settings = &self.config.settings;
+        Ages {
+            window_ms: settings.redelivery_window_ms,
+            retention_ms: settings.retention_ms,
+            certificate_ms: settings.longest_certificate_lifetime_ms,
+        }
     }
 
     pub fn store(&self, n: usize) -> Option<RaftStore<Sim>> {
