@@ -37,6 +37,10 @@ pub(crate) struct Group {
     since_boot_ms: u64,
     /// A member of the group has said that this replica was removed from it.
     removed: AtomicBool,
+    /// Who says that another replica has this one's node id, and since when, on the clock that nobody sets.
+    in_use: Mutex<BTreeMap<PeerAddress, u64>>,
+    /// Node ids that more than one process was seen to have: it is said once.
+    seen_twice: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Group {
@@ -48,6 +52,8 @@ impl Group {
             roster: Mutex::default(),
             since_boot_ms: boot_ms,
             removed: AtomicBool::new(false),
+            in_use: Mutex::default(),
+            seen_twice: Mutex::default(),
         }
     }
 
@@ -130,11 +136,39 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
     }
 
+    /// Another process than the one at this address has the node id: it is this replica's, or was heard of elsewhere a moment ago.
+    pub(crate) fn is_used_elsewhere(&self, node: NodeId, address: &PeerAddress) -> bool {
+        let Some(group) = self.group() else {
+            return false;
+        };
+        let boot_ms = self.clocks().readings().boot_ms;
+        let is_so = node == self.identity().node_id
+            || lock_of(&group.roster).is_elsewhere(node, address, boot_ms, PRESENT_MS);
+        if is_so && lock_of(&group.seen_twice).insert(node) {
+            tracing::error!(
+                node = %format_args!("{node:016x}"),
+                peer = %address,
+                "two processes have the same node id, since a data folder was copied: the one at this address is not listened to"
+            );
+        }
+        is_so
+    }
+
+    /// Whoever has this node id may be found at this address: it is the member's, or one of the list.
+    pub(crate) fn is_at_home(&self, node: NodeId, address: &PeerAddress) -> bool {
+        let is_listed =
+            || (self.group()).is_some_and(|group| group.list.borrow().contains(address));
+        (self.address_of(node)).is_none_or(|known| known == *address || is_listed())
+    }
+
     /// Another replica has told how it is.
     pub(crate) fn hear(&self, node: NodeId, address: &PeerAddress, pulse: Pulse) {
         let Some(group) = self.group() else {
             return;
         };
+        if self.is_used_elsewhere(node, address) {
+            return;
+        }
         let heard = Heard {
             address: address.clone(),
             at_boot_ms: self.clocks().readings().boot_ms,
@@ -170,7 +204,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     let inner = self.clone();
                     drop(Rt::spawn(async move {
                         let answer = asked.await;
-                        inner.take_pulse(&address, answer);
+                        if let Some(group) = inner.group() {
+                            inner.take_pulse(group, &address, answer);
+                        }
                     }));
                 }
                 self.judge(group);
@@ -217,17 +253,53 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         Ok(waited_for)
     }
 
-    fn take_pulse(&self, address: &PeerAddress, answer: Result<(NodeId, Reply), AskError>) {
+    /// A peer says that another process has this replica's node id.
+    fn id_in_use(&self, group: &Group, address: &PeerAddress, by: NodeId) {
+        let me = self.identity().node_id;
+        let boot_ms = self.clocks().readings().boot_ms;
+        let since = *lock_of(&group.in_use)
+            .entry(address.clone())
+            .or_insert(boot_ms);
+        let is_the_other = by == me;
+        let must_stop = match is_the_other {
+            // Each could admit by itself what the other has admitted.
+            true => self.membership().voter_ids().eq([me]),
+            // This replica may have moved a moment ago; then it is soon heard.
+            false => boot_ms.saturating_sub(since) >= LATELY_MS,
+        };
+        if must_stop {
+            tracing::error!(peer = %address, "another process has this replica's node id");
+            self.fail(
+                "another process has this replica's node id: its data folder is a copy of the other's, or the other's of it. \
+                 A data folder belongs to one replica: empty the copy, and it comes as a new member",
+            );
+        }
+    }
+
+    fn take_pulse(
+        &self,
+        group: &Group,
+        address: &PeerAddress,
+        answer: Result<(NodeId, Reply), AskError>,
+    ) {
         match answer {
-            Ok((node, Reply::Pulse(pulse))) => self.hear(node, address, pulse),
-            Err(AskError::Refused(Refusal::Removed)) => {
-                if let Some(group) = self.group()
-                    && !group.removed.swap(true, Ordering::SeqCst)
-                {
+            Ok((node, Reply::Pulse(pulse))) => {
+                lock_of(&group.in_use).remove(address);
+                self.hear(node, address, pulse);
+            }
+            Err(AskError::Refused {
+                why: Refusal::Removed,
+                ..
+            }) => {
+                if !group.removed.swap(true, Ordering::SeqCst) {
                     tracing::error!(peer = %address, "this replica was removed from the group");
                     self.fail("this replica was removed from the group");
                 }
             }
+            Err(AskError::Refused {
+                by,
+                why: Refusal::IdInUse,
+            }) => self.id_in_use(group, address, by),
             Ok(_) => {}
             Err(error) => tracing::trace!(peer = %address, %error, "a peer does not answer"),
         }

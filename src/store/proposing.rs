@@ -205,10 +205,16 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             // A leader that stops may have sent the entry to others before: they may yet commit it.
             Err(
                 AskError::Call(CallError::NoAnswer(_))
-                | AskError::Refused(Refusal::Unknown | Refusal::Stopped),
+                | AskError::Refused {
+                    why: Refusal::Unknown | Refusal::Stopped,
+                    ..
+                },
             ) => Err(StoreError::Unknown),
-            Err(AskError::Refused(Refusal::Clock)) => Err(StoreError::Clock),
-            Err(AskError::Call(CallError::NotSent(_)) | AskError::Refused(_)) => {
+            Err(AskError::Refused {
+                why: Refusal::Clock,
+                ..
+            }) => Err(StoreError::Clock),
+            Err(AskError::Call(CallError::NotSent(_)) | AskError::Refused { .. }) => {
                 Err(StoreError::NoLeader)
             }
         }

@@ -52,13 +52,22 @@ pub async fn open(
     replicas: &[usize],
     change: impl Fn(&mut StoreConfig),
 ) -> Vec<RaftStore> {
+    let at = |replica: &usize| (*replica, PeerAddress::new(&group.peer_address(*replica)));
+    open_at(group, replicas.iter().map(at).collect(), change).await
+}
+
+/// Opens these replicas, each at an address that need not be its own.
+pub async fn open_at(
+    group: &Group,
+    places: Vec<(usize, PeerAddress)>,
+    change: impl Fn(&mut StoreConfig),
+) -> Vec<RaftStore> {
     let wires = Wires::default();
     let at = |replica| PeerAddress::new(&group.peer_address(replica));
     let list: BTreeSet<_> = (0..group.size()).map(at).collect();
     let mut stores = Vec::new();
-    for replica in replicas {
-        let address = at(*replica);
-        let mut config = StoreConfig::new(group.data(*replica).join("store"), Settings::default());
+    for (replica, address) in places {
+        let mut config = StoreConfig::new(group.data(replica).join("store"), Settings::default());
         config.group = Some(GroupConfig {
             address: address.clone(),
             list: tokio::sync::watch::Sender::new(list.clone()).subscribe(),

@@ -8,6 +8,7 @@ mod in_process;
 mod load;
 
 mod attacks;
+mod copied;
 mod forming;
 mod full_disk;
 mod pauses;

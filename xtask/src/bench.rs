@@ -15,8 +15,12 @@ use crate::workspace;
 pub fn run(args: &[OsString], progress: &Progress, interrupt: &Interrupt) -> Result<ExitCode> {
     let binaries = Binaries::ensure(&[Tool::Etcd], progress, interrupt)?;
     let mut bench = workspace::cargo();
+    bench.args(["bench", "--package", "jointoken"]);
+    // Beside one that is named cargo would run all the others, too.
+    if !args.iter().any(|arg| arg == "--bench") {
+        bench.arg("--benches");
+    }
     bench
-        .args(["bench", "--package", "jointoken", "--benches"])
         .args(args)
         .env("JOINTOKEN_BENCH_ETCD", binaries.path(Tool::Etcd)?);
     Ok(exit_code(process::run(bench, interrupt)?))

@@ -24,7 +24,7 @@ use crate::store::snapshot::Image;
 use crate::store::types::{LogId, Member, NodeId, TypeConfig, Vote};
 use crate::token::StoreId;
 
-use super::message::{Answer, Append, Ask, Piece, Refusal, Reply, Request};
+use super::message::{ANYBODY, Answer, Append, Ask, Piece, Refusal, Reply, Request};
 use super::transport::{CallError, PeerAddress, Transport};
 
 /// How long an answer to appended entries is waited for: a peer's disk may be slow for once.
@@ -42,8 +42,8 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(crate) enum AskError {
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error("refused: {0:?}")]
-    Refused(Refusal),
+    #[error("{by:016x} refused: {why:?}")]
+    Refused { by: NodeId, why: Refusal },
 }
 
 impl AskError {
@@ -81,7 +81,10 @@ impl Caller {
             let bytes = called.map_err(|_| AskError::no_answer("it took too long"))??;
             let Answer { from, reply } = Answer::decode(&bytes).map_err(AskError::no_answer)?;
             match reply {
-                Reply::Refused(refusal) => Err(AskError::Refused(refusal)),
+                Reply::Refused(why) => Err(AskError::Refused { by: from, why }),
+                _ if to != ANYBODY && from != to => {
+                    Err(AskError::no_answer("another replica answered"))
+                }
                 reply => Ok((from, reply)),
             }
         }

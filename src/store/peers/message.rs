@@ -167,6 +167,8 @@ pub(crate) enum Refusal {
     Malformed = 9,
     /// Of a later release.
     Version = 10,
+    /// Another replica has the caller's node id, and is there.
+    IdInUse = 11,
 }
 
 impl Refusal {
@@ -182,6 +184,7 @@ impl Refusal {
             8 => Self::Stopped,
             9 => Self::Malformed,
             10 => Self::Version,
+            11 => Self::IdInUse,
             _ => return None,
         })
     }
@@ -693,7 +696,7 @@ mod tests {
             Reply::Finalized(Err(UpgradeError::NothingLater(1))),
             Reply::Finalized(Err(UpgradeError::Store(StoreError::Unknown))),
         ];
-        all.extend((1..=10).filter_map(Refusal::of_number).map(Reply::Refused));
+        all.extend((1..=11).filter_map(Refusal::of_number).map(Reply::Refused));
         all
     }
 

@@ -30,6 +30,10 @@ impl Heard {
         let since = boot_ms.saturating_sub(self.at_boot_ms);
         self.pulse.clock_ms.saturating_add(since)
     }
+
+    const fn is_within(&self, boot_ms: u64, within_ms: u64) -> bool {
+        boot_ms.saturating_sub(self.at_boot_ms) <= within_ms
+    }
 }
 
 impl Roster {
@@ -40,6 +44,19 @@ impl Roster {
         if self.0.len() > 64 {
             oldest.map(|node| self.0.remove(&node));
         }
+    }
+
+    /// It was heard of at another address within the last so many milliseconds. A replica that moved was silent in between;
+    /// so this is another process with the same node id.
+    pub(crate) fn is_elsewhere(
+        &self,
+        node: NodeId,
+        address: &PeerAddress,
+        boot_ms: u64,
+        within_ms: u64,
+    ) -> bool {
+        let heard = self.0.get(&node);
+        heard.is_some_and(|heard| heard.address != *address && heard.is_within(boot_ms, within_ms))
     }
 
     /// The last that was ever heard of it.
@@ -54,7 +71,7 @@ impl Roster {
         within_ms: u64,
     ) -> impl Iterator<Item = (NodeId, &Heard)> {
         let heard = self.0.iter().map(|(node, heard)| (*node, heard));
-        heard.filter(move |(_, heard)| boot_ms.saturating_sub(heard.at_boot_ms) <= within_ms)
+        heard.filter(move |(_, heard)| heard.is_within(boot_ms, within_ms))
     }
 }
 

@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use openraft::AsyncRuntime;
 use openraft::alias::SnapshotOf;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
@@ -15,13 +16,13 @@ use openraft::storage::Snapshot;
 use crate::store::raft_store::Inner;
 use crate::store::snapshot::Image;
 use crate::store::token_store::StoreError;
-use crate::store::types::{NodeId, TypeConfig};
+use crate::store::types::{NodeId, TypeConfig, Vote};
 
 use super::message::{ANYBODY, Answer, Append, Ask, Piece, Refusal, Reply, Request, Unreadable};
 use super::transport::{PeerAddress, PeerService};
 
-/// No snapshot is longer: a peer that says so is not believed.
-const LONGEST_IMAGE: u64 = 64 << 30;
+/// No snapshot is longer: a peer that says so is not believed. Some 40 million tokens.
+const LONGEST_IMAGE: u64 = 8 << 30;
 
 /// Answers peers for one replica.
 pub(crate) struct Service<Rt: AsyncRuntime> {
@@ -29,9 +30,10 @@ pub(crate) struct Service<Rt: AsyncRuntime> {
     incoming: Arc<Mutex<Option<Incoming>>>,
 }
 
-/// A snapshot of which not all is there yet. There is one at a time: a later one takes its place.
+/// A snapshot of which not all is there yet. There is one at a time: a later one takes its place, unless an earlier leader sends it.
 struct Incoming {
     from: NodeId,
+    vote: Vote,
     transfer: u64,
     image: Vec<u8>,
 }
@@ -81,11 +83,15 @@ fn check<Rt: AsyncRuntime>(
     if store.was_removed(request.from) {
         return Err(Refusal::Removed);
     }
+    if store.is_used_elsewhere(request.from, address) {
+        return Err(Refusal::IdInUse);
+    }
     let may_ask = match request.ask {
         // The leader knows all members, and only they have it do something.
         Ask::Propose(_) | Ask::ReadIndex | Ask::Remove { .. } | Ask::Finalize => {
             store.address_of(request.from).as_ref() == Some(address)
         }
+        Ask::Pulse(_) => store.is_at_home(request.from, address),
         // Whoever lags knows neither the newest members nor where the others have moved to; to refuse what would tell it
         // so would leave it behind for ever.
         _ => true,
@@ -201,6 +207,10 @@ async fn receive<Rt: AsyncRuntime>(
     from: NodeId,
     piece: Piece,
 ) -> Reply {
+    let known = store.raft().metrics().borrow_watched().vote;
+    if known > piece.vote {
+        return Reply::Received(known);
+    }
     let Some(image) = put_together(incoming, from, &piece) else {
         return Reply::Lost;
     };
@@ -237,9 +247,11 @@ fn put_together(
     piece: &Piece,
 ) -> Option<Option<Vec<u8>>> {
     let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
-    if piece.offset == 0 {
+    let is_overtaken = (incoming.as_ref()).is_some_and(|running| running.vote > piece.vote);
+    if piece.offset == 0 && !is_overtaken {
         *incoming = Some(Incoming {
             from,
+            vote: piece.vote,
             transfer: piece.transfer,
             image: Vec::new(),
         });
