@@ -262,6 +262,8 @@ impl SimDisk {
     pub fn set_back(&self, to: &DiskCopy) {
         let DiskCopy(then) = to;
         let mut state = self.lock_state();
+        // It may have been another disk.
+        state.next_file = state.next_file.max(then.next_file);
         state.files.clone_from(&then.files);
         state.names.clone_from(&then.names);
         state.synced_names.clone_from(&then.synced_names);

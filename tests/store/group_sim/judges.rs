@@ -41,8 +41,8 @@ impl World {
                 None => self
                     .verdict
                     .wrong(format!("machine {n} stopped by itself: {why}")),
-                // Whoever removed it looks at it.
-                Some(Excuse::Removed) => {}
+                // Whoever removed or copied it looks at it.
+                Some(Excuse::Removed | Excuse::Copy) => {}
                 Some(Excuse::Disk | Excuse::Power) => self.stop_dead(n),
             }
         }

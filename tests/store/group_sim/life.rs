@@ -79,11 +79,13 @@ enum Shape {
     Shrinks,
     /// Some disks are set back to what they held before.
     SetsBack,
+    /// A disk is copied over another's: two have the same node id.
+    CopiesADisk,
 }
 
 impl Shape {
     fn draw(rng: &mut SmallRng) -> Self {
-        match rng.random_range(0..22) {
+        match rng.random_range(0..24) {
             0..=11 => Self::Same,
             12 | 13 => Self::LosesADisk {
                 the_first_and_cut_off: false,
@@ -99,7 +101,8 @@ impl Shape {
             },
             17 => Self::Grows,
             18 | 19 => Self::Shrinks,
-            _ => Self::SetsBack,
+            20 | 21 => Self::SetsBack,
+            _ => Self::CopiesADisk,
         }
     }
 }
@@ -203,6 +206,7 @@ impl World {
                 self.shrink(rng, 1).await;
             }
             Shape::SetsBack => self.set_disks_back(rng).await,
+            Shape::CopiesADisk => self.run_a_copy(rng).await,
         }
     }
 

@@ -53,6 +53,8 @@ pub enum Excuse {
     Power,
     /// It was removed from the group.
     Removed,
+    /// Its disk is a copy of another's that runs.
+    Copy,
 }
 
 pub struct Machine {

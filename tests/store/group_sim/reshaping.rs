@@ -35,6 +35,8 @@ const SETTLED: Duration = Duration::from_millis(100);
 const HELD: Duration = Duration::from_secs(20);
 /// It serves, after an election at most.
 const SERVES: Duration = Duration::from_secs(15);
+/// The others say for ten seconds that its node id is in use before it believes them.
+const COPY_ENDS: Duration = Duration::from_secs(30);
 
 impl World {
     pub async fn until_well(self: &Arc<Self>) {
@@ -45,12 +47,12 @@ impl World {
     /// A disk is exchanged for an empty one: what comes back is new, and takes the place of what was there.
     pub async fn lose_a_disk(self: &Arc<Self>, n: usize, is_cut_off: bool) {
         self.until_well().await;
-        self.exchange_disk(n, is_cut_off).await;
+        self.exchange_disk(n, self.node(n), is_cut_off).await;
     }
 
-    async fn exchange_disk(self: &Arc<Self>, n: usize, is_cut_off: bool) {
+    /// `former`: the member that is at the machine's address.
+    async fn exchange_disk(self: &Arc<Self>, n: usize, former: Option<u64>, is_cut_off: bool) {
         self.quiet.store(true, Ordering::Relaxed);
-        let former = self.node(n);
         self.kill(n, true);
         self.machines()[n].disk.wipe();
         let addresses = self.addresses();
@@ -275,6 +277,36 @@ impl World {
             world.is_well() && world.applied().into_iter().min() >= upto
         })
         .await;
+    }
+
+    /// Somebody copies a replica's disk over that of another: a second one with its node id, at another address of the list.
+    /// The copy is not listened to and ends; the others go on, the original among them, and emptied it comes back.
+    ///
+    /// Only while the original runs and is heard of: else the copy is the replica, which has moved and was set back, see
+    /// [`World::set_disks_back`].
+    pub async fn run_a_copy(self: &Arc<Self>, rng: &mut SmallRng) {
+        self.until_well().await;
+        let size = self.size();
+        let original = rng.random_range(0..size);
+        let copied_to = (original + rng.random_range(1..size)) % size;
+        let copy = self.machines()[original].disk.copy();
+        Sim::sleep(Duration::from_millis(rng.random_range(0..4_000))).await;
+        self.until_well().await;
+        let former = self.node(copied_to);
+        self.kill(copied_to, true);
+        {
+            let mut machines = self.machines();
+            machines[copied_to].disk.set_back(&copy);
+            machines[copied_to].excuse = Some(Excuse::Copy);
+        }
+        self.start(copied_to).await;
+        self.must_serve(rng, &[copied_to]).await;
+        self.until("the copy ends", COPY_ENDS, |world| {
+            (world.store(copied_to)).is_none_or(|store| health(&store).fatal.is_some())
+        })
+        .await;
+        self.must_serve(rng, &[copied_to]).await;
+        self.exchange_disk(copied_to, former, false).await;
     }
 
     /// The others go on without these, until they have it all; or it is given up.
