@@ -1,16 +1,15 @@
 //! The group of replicas, as it is shown and changed over the socket.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use crate::store::{MemberView, Members, RemoveError, Role, UpgradeError};
+use crate::store::{MemberView, Members, RaftStore, RemoveError, Role, UpgradeError};
 
-use super::server::{Offered, Refusal, refusal};
+use super::server::{Refusal, refusal};
 use super::wire::{
     MemberOfGroup, MembersResponse, RemoveMembersRequest, RemoveMembersResponse, RulesResponse,
 };
@@ -20,7 +19,11 @@ const BEHIND: u64 = 1_000;
 /// A clock that is further off is not followed by the group.
 const STRAY_MS: u64 = 30_000;
 
-pub(super) fn routes() -> Router<Arc<Offered>> {
+/// What needs nothing but the store.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S>
+where
+    RaftStore: FromRef<S>,
+{
     Router::new()
         .route("/v1/members", get(members))
         .route("/v1/members/remove", post(remove))
@@ -28,8 +31,8 @@ pub(super) fn routes() -> Router<Arc<Offered>> {
         .route("/v1/rules/finalize", post(finalize))
 }
 
-async fn members(State(offered): State<Arc<Offered>>) -> Json<MembersResponse> {
-    Json(response(&offered.store.members()))
+async fn members(State(store): State<RaftStore>) -> Json<MembersResponse> {
+    Json(response(&store.members()))
 }
 
 fn response(group: &Members) -> MembersResponse {
@@ -76,7 +79,7 @@ fn health(member: &MemberView) -> &'static str {
 }
 
 async fn remove(
-    State(offered): State<Arc<Offered>>,
+    State(store): State<RaftStore>,
     Json(request): Json<RemoveMembersRequest>,
 ) -> Result<Json<RemoveMembersResponse>, Refusal> {
     let parsed = |text: &String| match (text.len(), u64::from_str_radix(text, 16)) {
@@ -94,7 +97,7 @@ async fn remove(
         .iter()
         .map(parsed)
         .collect::<Result<_, _>>()?;
-    match offered.store.remove_members(nodes, request.force).await {
+    match store.remove_members(nodes, request.force).await {
         Ok(()) => {
             tracing::warn!(nodes = ?request.node_ids, force = request.force, "an operator removed members of the group");
             Ok(Json(RemoveMembersResponse {}))
@@ -108,12 +111,12 @@ async fn remove(
     }
 }
 
-async fn rules(State(offered): State<Arc<Offered>>) -> Json<RulesResponse> {
-    Json(show_rules(&offered))
+async fn rules(State(store): State<RaftStore>) -> Json<RulesResponse> {
+    Json(show_rules(&store))
 }
 
-fn show_rules(offered: &Offered) -> RulesResponse {
-    let rules = offered.store.rules();
+fn show_rules(store: &RaftStore) -> RulesResponse {
+    let rules = store.rules();
     RulesResponse {
         in_force: rules.in_force,
         known_to_all: rules.known_to_all,
@@ -121,13 +124,13 @@ fn show_rules(offered: &Offered) -> RulesResponse {
     }
 }
 
-async fn finalize(State(offered): State<Arc<Offered>>) -> Result<Json<RulesResponse>, Refusal> {
-    match offered.store.finalize_upgrade().await {
+async fn finalize(State(store): State<RaftStore>) -> Result<Json<RulesResponse>, Refusal> {
+    match store.finalize_upgrade().await {
         Ok(to) => {
             tracing::warn!(to, "an operator put later rules in force");
             Ok(Json(RulesResponse {
                 in_force: to,
-                ..show_rules(&offered)
+                ..show_rules(&store)
             }))
         }
         Err(UpgradeError::Store(error)) => Err(refusal(

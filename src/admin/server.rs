@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -28,13 +28,29 @@ use super::wire::{
 /// Answers on one Unix socket.
 pub struct AdminServer {
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
+}
+
+/// Is taken away when nobody answers any more.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may have been taken away already.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// What is offered on the socket.
 pub struct Offered {
     pub exporter: KeyExporter,
     pub store: RaftStore,
+}
+
+impl FromRef<Arc<Offered>> for RaftStore {
+    fn from_ref(offered: &Arc<Offered>) -> Self {
+        offered.store.clone()
+    }
 }
 
 /// The socket could not be opened.
@@ -67,7 +83,7 @@ impl AdminServer {
         let listener = bind_private(path).map_err(error)?;
         Ok(Self {
             listener,
-            path: path.to_path_buf(),
+            file: SocketFile(path.to_path_buf()),
         })
     }
 
@@ -87,11 +103,23 @@ impl AdminServer {
             .merge(members::routes())
             .merge(snapshot::routes())
             .with_state(Arc::new(offered));
-        let served = axum::serve(self.listener, routes)
-            .with_graceful_shutdown(shutdown)
-            .await;
-        let _ = std::fs::remove_file(&self.path);
-        served
+        let Self { listener, file } = self;
+        let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown);
+        let ended = served.await;
+        drop(file);
+        ended
+    }
+
+    /// Answers what is asked about the group, for a replica that waits for it. Until it is dropped.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn run_while_waiting(self, store: RaftStore) -> io::Result<()> {
+        let Self { listener, file } = self;
+        let routes = members::routes().fallback(waits).with_state(store);
+        let ended = axum::serve(listener, routes).await;
+        drop(file);
+        ended
     }
 }
 
@@ -182,6 +210,11 @@ async fn export_key(
         )),
         Err(error) => Err(refusal(StatusCode::BAD_REQUEST, error.to_string(), false)),
     }
+}
+
+async fn waits() -> Refusal {
+    let message = "this replica waits until a majority of its group is there and has let it in; `jointoken store members` says who is missing";
+    refusal(StatusCode::SERVICE_UNAVAILABLE, message.to_owned(), true)
 }
 
 /// A refusal as it goes over the socket.

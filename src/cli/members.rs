@@ -131,7 +131,11 @@ impl fmt::Display for Listed {
 
 /// Why nothing can be committed by way of the replica that was asked, and what to do.
 fn obstacle(group: &MembersResponse) -> Option<&'static str> {
-    if !group.majority_is_heard {
+    if group.members.is_empty() {
+        Some(
+            "this replica is of no group yet: it waits to be let in, or, as the first of the list, for all others before it founds one. Its log says for whom",
+        )
+    } else if !group.majority_is_heard {
         Some(
             "this replica hears of no majority of the voters, without which nobody is admitted. Ask the others: if they have one, this replica is cut off, see why. \
              If not, start those that are silent; only if they are lost for good: `jointoken store recover`",

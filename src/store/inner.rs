@@ -53,6 +53,8 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     stopping: Arc<AtomicBool>,
     tasks: Mutex<Vec<JoinHandleOf<TypeConfig<Rt>, ()>>>,
     lock: Mutex<Option<Arc<DiskLock>>>,
+    /// Whether the identity no longer says that this replica is being founded, or let in. Held while that is written.
+    is_settled: tokio::sync::Mutex<bool>,
 }
 
 /// The transport of a lone replica: there is nobody to reach.
@@ -144,6 +146,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             stopping,
             tasks: Mutex::default(),
             lock: Mutex::new(Some(opened.lock)),
+            is_settled: tokio::sync::Mutex::new(!opened.identity.founding),
         });
         let duties = {
             let inner = inner.clone();
@@ -160,12 +163,19 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         Ok(inner)
     }
 
-    pub(super) async fn founding_complete(self: &Arc<Self>) -> Result<(), OpenError> {
-        let inner = self.clone();
-        blocking::<Rt, _>(&self.config.data_dir, move || {
-            identity::founding_complete(&*inner.disk, &inner.config.data_dir, &inner.identity)
-        })
-        .await
+    /// Writes down that this folder is a member's: what is missing in it from now on is missing.
+    pub(super) async fn settle(self: &Arc<Self>) -> Result<(), OpenError> {
+        // Whoever founds and the steward both see to it, perhaps at the same time.
+        let mut is_settled = self.is_settled.lock().await;
+        if !*is_settled {
+            let inner = self.clone();
+            blocking::<Rt, _>(&self.config.data_dir, move || {
+                identity::founding_complete(&*inner.disk, &inner.config.data_dir, &inner.identity)
+            })
+            .await?;
+            *is_settled = true;
+        }
+        Ok(())
     }
 
     pub(super) async fn stop(&self) {
@@ -269,10 +279,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     pub(crate) fn cut_off(&self, cut_off: bool) {
         let set = |health: &mut Health| std::mem::replace(&mut health.cut_off, cut_off) != cut_off;
         self.health.send_if_modified(set);
-    }
-
-    pub(crate) fn disk(&self) -> &dyn Disk {
-        &*self.disk
     }
 
     /// Up to where every change is written down; `None` without an audit.

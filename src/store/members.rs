@@ -10,7 +10,6 @@ use openraft::raft::Precondition;
 use openraft::{AsyncRuntime, ChangeMembers};
 
 use super::group::{Group, PRESENT_MS, PULSE};
-use super::identity;
 use super::inner::{Inner, LOOK};
 use super::peers::{Ask, PeerAddress, Reply};
 use super::steward::{self, Change, View};
@@ -104,7 +103,13 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let mut has_handed_over = false;
         while !self.is_stopping() {
             if !is_settled && !self.is_new() {
-                is_settled = self.settle().await;
+                is_settled = match self.settle().await {
+                    Ok(()) => true,
+                    Err(error) => {
+                        tracing::warn!(%error, "it is not written down that this replica is a member");
+                        false
+                    }
+                };
             }
             if self.leads()
                 && let Some(group) = self.group()
@@ -122,22 +127,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             }
             has_handed_over = is_astray || (has_handed_over && !self.leads());
             Rt::sleep(PULSE).await;
-        }
-    }
-
-    /// From now on this folder is a member's: what is missing in it then is missing.
-    async fn settle(self: &Arc<Self>) -> bool {
-        let inner = self.clone();
-        let written = Rt::spawn_blocking(move || {
-            identity::founding_complete(inner.disk(), &inner.config().data_dir, &inner.identity())
-        });
-        match written.await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "it is not written down that this replica is a member");
-                false
-            }
-            Err(_) => false,
         }
     }
 

@@ -144,7 +144,7 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// # Errors
     /// If the disk fails.
     pub async fn founding_complete(&self) -> Result<(), OpenError> {
-        self.0.founding_complete().await
+        self.0.settle().await
     }
 
     /// What answers this replica's peers.

@@ -96,6 +96,17 @@ fn a_stop_without_a_majority_is_a_stop() {
         group
             .server(leader)
             .wait_for_log("waiting for a majority of the group");
+        // Who it waits for can be asked; nothing else.
+        let seen = group.ask(leader, &["store", "members"]).ok();
+        assert_eq!(
+            seen.stdout.matches(" silent ").count(),
+            2,
+            "{}",
+            seen.stdout
+        );
+        assert!(seen.stdout.contains("no majority"), "{}", seen.stdout);
+        let list = group.ask(leader, &["token", "list"]);
+        list.fails(7, &["waits until a majority", "store members"]);
         match is_kind {
             true => group.terminate(leader),
             false => group.kill(leader),

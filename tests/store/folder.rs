@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jointoken::lifecycle::Phase;
 use jointoken::store::disk::RealDisk;
-use jointoken::store::{OpenError, RaftStore, StoreConfig, TokenStore as _, audit_trail};
+use jointoken::store::{OpenError, RaftStore, StoreConfig, TokenStore as _, audit_trail, identity};
 use jointoken::token::StoreId;
 
 use crate::support::{
@@ -33,6 +33,25 @@ async fn what_was_admitted_is_still_so_after_a_restart() {
         assert!(admit(&store, n, 99, T).await.unwrap().is_none());
     }
     store.shutdown().await;
+}
+
+/// Whoever founds does so, and the steward of a group, perhaps at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_founding_is_complete_may_be_written_down_by_several_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    identity::create(&RealDisk, dir.path(), &IDENTITY).unwrap();
+    let store = open_real(dir.path()).await.unwrap();
+    store.initialize().await.unwrap();
+    let all = (0..16).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.founding_complete().await })
+    });
+    for written in futures::future::join_all(all).await {
+        written.unwrap().unwrap();
+    }
+    store.shutdown().await;
+    let founded = identity::read(&RealDisk, dir.path()).unwrap().unwrap();
+    assert!(!founded.founding);
 }
 
 #[tokio::test(flavor = "multi_thread")]

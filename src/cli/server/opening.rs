@@ -1,6 +1,8 @@
 //! A replica's store, from its folder to a member of its group.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use tokio::sync::SetOnce;
 
 use crate::cli::group::GroupWay;
 use crate::clock::Clock;
@@ -15,8 +17,8 @@ pub(super) struct Opening {
     pub clock: Arc<dyn Clock>,
     /// The way to the other replicas; `None`: this one is alone.
     pub way: Option<Arc<GroupWay>>,
-    /// The store once it is open, for who has to close it when something fails afterwards.
-    pub opened: Arc<OnceLock<RaftStore>>,
+    /// The store as soon as it is open, for who has to close it when something fails afterwards.
+    pub opened: Arc<SetOnce<RaftStore>>,
 }
 
 impl Opening {
@@ -49,6 +51,8 @@ impl Opening {
         };
         config.group = opened.as_ref().map(|(_, opened)| opened.config.clone());
         let store = RaftStore::open(config, disk, clock).await?;
+        // It is opened once.
+        let _ = shown.set(store.clone());
         if let Some((way, opened)) = &opened {
             way.serve(opened.tls(), &store);
         }
@@ -63,7 +67,6 @@ impl Opening {
                 .map_err(|error| OpenError::Start(error.to_string()))?;
             store.founding_complete().await?;
         }
-        let _ = shown.set(store.clone());
         Ok(store)
     }
 }

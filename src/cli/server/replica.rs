@@ -1,11 +1,12 @@
 //! One replica with its door.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::failed;
@@ -64,7 +65,7 @@ impl Replica {
         let trust_domain = config.trust_domain().map_err(Failure::usage)?;
         let nodedb = nodedb_key(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let raft: Arc<OnceLock<RaftStore>> = Arc::default();
+        let raft: Arc<SetOnce<RaftStore>> = Arc::default();
         // Before the store is opened: what an earlier process did not come to write is told then.
         let (sink, trail) = audit_trail();
         let mut auditing = Parts::default();
@@ -122,7 +123,7 @@ impl Replica {
         if is_new && ports.is_none() {
             lone_ports = Some(Ports::take(config)?);
         }
-        let opened = found_or_open(Site {
+        let found = found_or_open(Site {
             data: &folder,
             vault: &*ground.vault,
             object: ground.object.as_deref(),
@@ -130,8 +131,14 @@ impl Replica {
             trust_domain: &trust_domain,
             clock: &*clock,
             group: (config.peers.as_ref()).map(|peers| peers.place(ground.may_found_group)),
-        })
-        .await;
+        });
+        let opened = match &config.peers {
+            None => found.await,
+            Some(_) => tokio::select! {
+                opened = found => opened,
+                never = tell_of_group(&raft, config.admin_socket()) => match never {},
+            },
+        };
         let opened = match (opened, raft.get()) {
             (Ok(opened), _) => opened,
             (Err(error), None) => return Err(failed(error)),
@@ -395,6 +402,23 @@ fn set_aside_if_removed(raft: &RaftStore, data_dir: &Path) {
             tracing::error!(%error, "the data of the removed replica could not be set aside");
         }
     }
+}
+
+/// Answers on the socket who is there of the group, as long as that is waited for.
+async fn tell_of_group(opened: &SetOnce<RaftStore>, socket: PathBuf) -> Infallible {
+    let store = opened.wait().await.clone();
+    let ended = match AdminServer::bind(&socket) {
+        Ok(server) => server
+            .run_while_waiting(store)
+            .await
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    // It is opened once more for all that is offered, and then it counts.
+    if let Err(error) = ended {
+        tracing::warn!(error, "nobody can ask this replica for its group");
+    }
+    std::future::pending().await
 }
 
 /// Tells how the store is to whoever asked before it was open.
