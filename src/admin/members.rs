@@ -102,7 +102,7 @@ async fn remove(
             tracing::warn!(nodes = ?request.node_ids, force = request.force, "an operator removed members of the group");
             Ok(Json(RemoveMembersResponse {}))
         }
-        Err(RemoveError::Store(error)) => Err(refusal(
+        Err(error @ (RemoveError::Store(_) | RemoveError::NoMajority)) => Err(refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             error.to_string(),
             true,

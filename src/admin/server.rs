@@ -146,14 +146,21 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept_clock(State(offered): State<Arc<Offered>>) -> Json<AcceptClockResponse> {
+async fn accept_clock(
+    State(offered): State<Arc<Offered>>,
+) -> Result<Json<AcceptClockResponse>, Refusal> {
+    if offered.store.members().members.len() > 1 {
+        let message = "this replica is of a group, which goes by the median of its replicas' clocks: set the clock of its machine right";
+        return Err(refusal(StatusCode::CONFLICT, message.to_owned(), false));
+    }
     let step_ms = offered.store.accept_clock();
     if let Some(step_ms) = step_ms {
         tracing::warn!(step_ms, "an operator accepted the machine's clock");
     }
-    Json(AcceptClockResponse {
+    Ok(Json(AcceptClockResponse {
         step_seconds: step_ms.map(|ms| ms / 1000),
-    })
+        store_ahead_seconds: offered.store.ahead_ms().map(|ms| ms / 1000),
+    }))
 }
 
 async fn list_keys(State(offered): State<Arc<Offered>>) -> Json<KeysResponse> {

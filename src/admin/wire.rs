@@ -65,6 +65,8 @@ pub struct KnownKey {
 pub struct AcceptClockResponse {
     /// How far ahead of the time in use it was, in seconds; absent if it was followed already.
     pub step_seconds: Option<u64>,
+    /// How far the store's clock is ahead even so, in seconds, if nothing is registered or claimed because of that.
+    pub store_ahead_seconds: Option<u64>,
 }
 
 /// What a replica knows of its group.

@@ -25,7 +25,13 @@ impl Ports {
             door: Port::take(config.listen, "the door", "--listen")?,
             metrics: Port::take(config.metrics_listen, what, "--metrics-listen")?,
             peers: (config.peers.as_ref())
-                .map(|peers| Port::take(peers.listen, "the other replicas", "--peer-listen"))
+                .map(|peers| {
+                    Port::take(
+                        peers.listen,
+                        "the other replicas",
+                        "--peer-listen, or peers.listen",
+                    )
+                })
                 .transpose()?,
         })
     }

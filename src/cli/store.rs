@@ -67,8 +67,15 @@ struct Accepted(AcceptClockResponse);
 impl fmt::Display for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.step_seconds {
-            Some(seconds) => write!(f, "the clock is followed again; it was {seconds} s ahead"),
-            None => f.write_str("the clock is followed already"),
+            Some(seconds) => write!(f, "the clock is followed again; it was {seconds} s ahead")?,
+            None => f.write_str("the clock is followed already")?,
+        }
+        match self.0.store_ahead_seconds {
+            Some(seconds) => write!(
+                f,
+                "; the store's is {seconds} s ahead of it: nothing is registered or claimed until time has caught up. `jointoken store recover --reset-clock` sets it back"
+            ),
+            None => Ok(()),
         }
     }
 }

@@ -117,7 +117,7 @@ pub enum FoundingError {
     },
     /// After founding: another store's item lies in the place of this one's.
     #[error(
-        "the {item} in {place} is of store {found}, and this is store {expected} (KeyOfOtherStore): put the right one back from the backup of the keys"
+        "the {item} in {place} is of store {found}, and this is store {expected} (KeyOfOtherStore): put the right one back from the backup of the keys. If the store was restored, recovered or founded anew since, the keys are right and this data folder is the former store's: leave them, and empty the folder; the replica comes back as a new one"
     )]
     OfOtherStore {
         /// Which item.

@@ -30,6 +30,8 @@ pub(crate) struct Duties {
     kept_mark: u64,
     /// How often it was looked for something to do.
     looks: u32,
+    /// In which minute since the machine was started it was last said that the store's clock is ahead.
+    said_ahead: Option<u64>,
     /// What the state refused to be configured with: not to be proposed again and again.
     refused: Option<Settings>,
 }
@@ -40,6 +42,7 @@ impl Duties {
             bytes_at_snapshot: 0,
             kept_mark: 0,
             looks: 0,
+            said_ahead: None,
             refused: None,
         }
     }
@@ -54,6 +57,7 @@ impl Duties {
                     store.finalize_if_settled().await;
                 }
                 self.keep_mark(store).await;
+                self.say_ahead(store);
             }
             let leads = store.leads();
             if leads && let Err(error) = self.lead(store).await {
@@ -73,6 +77,21 @@ impl Duties {
         match store.keep_audit_mark(mark).await {
             Ok(()) => self.kept_mark = mark,
             Err(error) => tracing::warn!(%error, "how far the audit has come is not kept"),
+        }
+    }
+
+    fn say_ahead<Rt: AsyncRuntime>(&mut self, store: &Inner<Rt>) {
+        let Some(ahead_ms) = store.ahead_ms() else {
+            self.said_ahead = None;
+            return;
+        };
+        let minute = Some(store.clocks().readings().boot_ms / 60_000);
+        if std::mem::replace(&mut self.said_ahead, minute) != minute {
+            tracing::warn!(
+                ahead_seconds = ahead_ms / 1000,
+                "the store's clock is ahead, as the machine's was that led: nothing is registered or claimed until time has caught up. \
+                 If that takes too long: stop all replicas, `jointoken store recover --reset-clock`"
+            );
         }
     }
 

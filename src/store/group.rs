@@ -1,7 +1,7 @@
 //! What a replica knows of the others of its group, by telling them how it is and hearing how they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,8 +33,10 @@ pub(crate) struct Group {
     list: watch::Receiver<BTreeSet<PeerAddress>>,
     caller: Caller,
     roster: Mutex<Roster>,
-    /// When this replica began to listen, by the clock that nobody sets.
-    since_boot_ms: u64,
+    /// Since when this replica has listened without a break, by the clock that nobody sets.
+    since_boot_ms: AtomicU64,
+    /// When it last did.
+    listened_boot_ms: AtomicU64,
     /// A member of the group has said that this replica was removed from it.
     removed: AtomicBool,
     /// Who says that another replica has this one's node id, and since when, on the clock that nobody sets.
@@ -50,7 +52,8 @@ impl Group {
             list: config.list.clone(),
             caller,
             roster: Mutex::default(),
-            since_boot_ms: boot_ms,
+            since_boot_ms: AtomicU64::new(boot_ms),
+            listened_boot_ms: AtomicU64::new(boot_ms),
             removed: AtomicBool::new(false),
             in_use: Mutex::default(),
             seen_twice: Mutex::default(),
@@ -70,11 +73,27 @@ impl Group {
         &self.caller
     }
 
-    /// Since when, on the clock that nobody sets, this node was not heard of.
-    pub(crate) fn silent_since(&self, node: NodeId) -> u64 {
+    /// How long, by the clock that nobody sets, this node was not heard of while this replica listened.
+    pub(crate) fn silent_ms(&self, node: NodeId, boot_ms: u64) -> u64 {
+        if self.has_slept(boot_ms) {
+            return 0;
+        }
         let roster = lock_of(&self.roster);
         let last = roster.last(node).map_or(0, |heard| heard.at_boot_ms);
-        last.max(self.since_boot_ms)
+        boot_ms.saturating_sub(last.max(self.since_boot_ms.load(Ordering::Relaxed)))
+    }
+
+    /// This process stood still, or its machine did, and has not listened since.
+    fn has_slept(&self, boot_ms: u64) -> bool {
+        let listened = self.listened_boot_ms.load(Ordering::Relaxed);
+        boot_ms.saturating_sub(listened) > PRESENT_MS
+    }
+
+    fn listens(&self, boot_ms: u64) {
+        if self.has_slept(boot_ms) {
+            self.since_boot_ms.store(boot_ms, Ordering::Relaxed);
+        }
+        self.listened_boot_ms.store(boot_ms, Ordering::Relaxed);
     }
 
     /// What was heard of within the last so many milliseconds.
@@ -194,6 +213,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     pub(crate) async fn pulses(self: Arc<Self>) {
         while !self.is_stopping() {
             if let Some(group) = self.group() {
+                group.listens(self.clocks().readings().boot_ms);
                 for address in self.neighbours(group) {
                     let asked = group.caller.ask::<Rt>(
                         &address,
@@ -334,5 +354,56 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 _ => tracing::info!("the replicas' states agree again"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::store::peers::{CallError, Transport};
+    use crate::token::StoreId;
+
+    struct Nobody;
+
+    impl Transport for Nobody {
+        fn call(
+            &self,
+            _: &PeerAddress,
+            _: Vec<u8>,
+        ) -> BoxFuture<'static, Result<Vec<u8>, CallError>> {
+            async { Err(CallError::NotSent("nobody".into())) }.boxed()
+        }
+    }
+
+    /// A laptop is closed, a process stopped for a while: afterwards nobody has vanished for that.
+    #[test]
+    fn whoever_did_not_listen_does_not_know_who_was_silent() {
+        let transport = Arc::new(Nobody);
+        let config = GroupConfig {
+            address: PeerAddress::new("a:1"),
+            list: watch::Sender::new(BTreeSet::new()).subscribe(),
+            transport: transport.clone(),
+        };
+        let caller = Caller {
+            store_id: StoreId([1; 16]),
+            node_id: 1,
+            transport,
+        };
+        let group = Group::new(&config, caller, 0);
+        let listen = |from: u64, to: u64| {
+            for boot_ms in (from..=to).step_by(500) {
+                group.listens(boot_ms);
+            }
+        };
+        listen(500, 10_000);
+        assert_eq!(group.silent_ms(2, 10_000), 10_000);
+        assert_eq!(group.silent_ms(2, 60_000), 0);
+        listen(60_000, 61_000);
+        assert_eq!(group.silent_ms(2, 61_500), 1_500);
+        listen(61_500, 100_000);
+        assert_eq!(group.silent_ms(2, 100_000), 40_000);
     }
 }

@@ -16,10 +16,16 @@ const HOLD_MS: u64 = 60_000;
 pub(crate) fn may_issue(operation: &Operation, state_now_ms: u64, at_ms: u64) -> bool {
     match operation {
         Operation::Register(_) | Operation::Begin(_) => {
-            state_now_ms.saturating_sub(at_ms) <= MAX_LEAD_MS
+            too_far_ahead(state_now_ms, at_ms).is_none()
         }
         _ => true,
     }
+}
+
+/// How far the state's clock is ahead of this time, in milliseconds, if it is by so much that nothing is issued.
+pub(crate) fn too_far_ahead(state_now_ms: u64, at_ms: u64) -> Option<u64> {
+    let ahead_ms = state_now_ms.saturating_sub(at_ms);
+    (ahead_ms > MAX_LEAD_MS).then_some(ahead_ms)
 }
 
 /// What a lone replica's clocks showed at one moment.

@@ -240,13 +240,19 @@ impl<Rt: AsyncRuntime> RaftSnapshotBuilder<TypeConfig<Rt>> for Builder<Rt> {
 
 /// Whoever does not know the rules that the group goes by must not go on by others.
 fn check_rules(command: &Command) -> io::Result<()> {
-    match command.operation.needs_rules() {
-        Some(rules) if rules > State::newest_rules() => Err(io::Error::other(format!(
+    match unknown_rules(command) {
+        Some(rules) => Err(io::Error::other(format!(
             "the group goes by rules {rules} from here on, and this release knows them up to {}: use the release that the others have",
             State::newest_rules()
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
+}
+
+/// The rules that the command puts in force or goes by, if this release does not know them.
+pub(crate) fn unknown_rules(command: &Command) -> Option<u32> {
+    let rules = command.operation.needs_rules();
+    rules.filter(|rules| *rules > State::newest_rules())
 }
 
 fn invalid(error: impl fmt::Display) -> io::Error {

@@ -12,7 +12,7 @@ use openraft::{AsyncRuntime, ChangeMembers};
 use super::group::{Group, PRESENT_MS, PULSE};
 use super::inner::{Inner, LOOK};
 use super::peers::{Ask, PeerAddress, Reply};
-use super::steward::{self, Change, View};
+use super::steward::{self, Change, Nodes, View};
 use super::token_store::StoreError;
 use super::types::{LogId, Member, Membership, NodeId, TypeConfig};
 
@@ -92,6 +92,10 @@ pub enum RemoveError {
     WouldLoseQuorum,
     #[error("this would leave no member at all")]
     NobodyLeft,
+    #[error(
+        "no majority of the members is there, without which nothing can be decided, not even with --force: start those that are silent. Only if they are lost for good: `jointoken store recover`"
+    )]
+    NoMajority,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -172,12 +176,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let others = membership.nodes().map(|(node, _)| *node);
         others
             .filter(|node| *node != self.identity().node_id)
-            .filter(|node| boot_ms.saturating_sub(group.silent_since(*node)) >= VANISHED_MS)
+            .filter(|node| group.silent_ms(*node, boot_ms) >= VANISHED_MS)
             .collect()
     }
 
     async fn carry_out(&self, change: Change, as_of: Option<LogId>) {
-        tracing::info!(?change, "changing the members of the group");
+        tracing::info!(%change, "changing the members of the group");
         let member = |address: PeerAddress| Member {
             address: address.as_str().to_owned(),
         };
@@ -238,6 +242,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     Rt::sleep(PULSE).await;
                     waited += PULSE;
                 }
+                Err(RemoveError::Store(StoreError::NoLeader)) if self.health().borrow().cut_off => {
+                    return Err(RemoveError::NoMajority);
+                }
                 removed => return removed,
             }
         }
@@ -287,7 +294,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             ChangeMembers::RemoveNodes(learners),
             ChangeMembers::ReplaceAllVoters(left),
         ]);
-        tracing::info!(?nodes, force, "removing members of the group");
+        tracing::info!(nodes = %Nodes(&nodes), force, "removing members of the group");
         Ok(self.change_members(changes, as_of).await?)
     }
 

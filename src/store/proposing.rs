@@ -15,7 +15,7 @@ use crate::lifecycle::{Command, Operation};
 
 use super::group_clock::GroupClock;
 use super::inner::{Inner, LOOK, lock_of};
-use super::leader_clock::{LoneClock, Readings, Stamp, may_issue};
+use super::leader_clock::{LoneClock, Readings, Stamp, may_issue, too_far_ahead};
 use super::peers::{Ask, AskError, CallError, PeerAddress, Refusal, Reply};
 use super::token_store::{Committed, StoreError};
 use super::types::{LogId, NodeId, Proposal};
@@ -115,6 +115,11 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     pub(crate) fn now_ms(&self) -> u64 {
         let machine = || self.clocks().readings().wall_ms;
         self.stamp().unwrap_or_else(machine)
+    }
+
+    /// How far the state's clock is ahead of that, in milliseconds, if it is by so much that nothing is issued.
+    pub(crate) fn ahead_ms(&self) -> Option<u64> {
+        too_far_ahead(self.live().read().now_ms(), self.stamp()?)
     }
 
     /// Returns once that is more than this machine's clock says by itself, or nobody is there who could say more.

@@ -169,6 +169,12 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
         self.0.now_ms()
     }
 
+    /// How far the store's clock is ahead of that time, in milliseconds, if it is by so much that nothing is issued: by more than
+    /// five minutes.
+    pub fn ahead_ms(&self) -> Option<u64> {
+        self.0.ahead_ms()
+    }
+
     /// Returns once another replica of the group has said what time it is, or all have been silent for three seconds; at once, if
     /// there is none.
     pub async fn until_time_is_known(&self) {

@@ -1,6 +1,7 @@
 //! Which change of the members is due. A decision: it is handed what the leader knows, and the leader carries it out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::peers::PeerAddress;
 use super::types::{Membership, NodeId};
@@ -35,6 +36,30 @@ pub(crate) enum Change {
     DropLearner(NodeId),
     /// Exactly these vote from now on; whoever else voted is removed.
     SetVoters(BTreeSet<NodeId>),
+}
+
+/// Ids as `store members` shows them.
+pub(crate) struct Nodes<'a>(pub &'a BTreeSet<NodeId>);
+
+impl fmt::Display for Nodes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, node) in self.0.iter().enumerate() {
+            let space = if place == 0 { "" } else { " " };
+            write!(f, "{space}{node:016x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetAddress(node, address) => write!(f, "{node:016x} is at {address} now"),
+            Self::AddLearner(node, address) => write!(f, "{node:016x} at {address} learns"),
+            Self::DropLearner(node) => write!(f, "the learner {node:016x} is dropped"),
+            Self::SetVoters(voters) => write!(f, "{} vote", Nodes(voters)),
+        }
+    }
 }
 
 /// The next step, if one is due.

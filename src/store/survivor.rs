@@ -7,6 +7,7 @@ use crate::lifecycle::State;
 
 use super::disk::Disk;
 use super::log::{self, Place};
+use super::machine::unknown_rules;
 use super::snapshot::Snapshots;
 use super::types::{LogId, Payload};
 use super::{OpenError, audit, folder, identity};
@@ -60,6 +61,16 @@ impl Survivor {
         };
         for entry in log.entries_after(index_of(covered)) {
             if let Payload::Normal(proposal) = &entry.payload {
+                // By other rules tokens would come to another end than they had.
+                if let Some(rules) = unknown_rules(&proposal.0) {
+                    return Err(OpenError::LaterRelease {
+                        path: dir.to_path_buf(),
+                        what: format!(
+                            "from entry {} on it goes by rules {rules}",
+                            entry.log_id.index
+                        ),
+                    });
+                }
                 state.apply(entry.log_id.index, &proposal.0);
             }
         }

@@ -67,6 +67,8 @@ fn without_a_majority_the_door_says_come_again_and_then_admits() {
         group.until_whole();
         Machine::new().join(&token).fails(5, &["used"]);
     }
+    let accepted = group.ask(0, &["store", "clock", "accept"]);
+    accepted.fails(8, &["median"]);
     group.terminate_all();
 }
 

@@ -7,11 +7,16 @@ use jointoken::lifecycle::Command;
 use jointoken::lifecycle::command::Sweep;
 use jointoken::store::Backup;
 
-use crate::program::{Machine, run, text};
+use crate::program::{Machine, Ran, run, text};
 use crate::snapshots::{inspected, save};
 use crate::standalone::{Standalone, create};
 
 const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+
+fn server_accepts(place: &Standalone) -> Ran {
+    let socket = place.data().join("admin.sock");
+    run(&["store", "clock", "accept", "--admin-socket", text(&socket)]).ok()
+}
 
 #[test]
 fn a_clock_that_ran_ahead_is_set_back_by_a_new_epoch() {
@@ -49,6 +54,13 @@ fn a_clock_that_ran_ahead_is_set_back_by_a_new_epoch() {
     Machine::new()
         .join_with(&token, &["--timeout", "1s"])
         .fails(7, &[]);
+    server.wait_for_log("the store's clock is ahead");
+    let accepted = server_accepts(&place);
+    assert!(
+        accepted
+            .stdout
+            .contains("s ahead of it: nothing is registered or claimed")
+    );
     assert!(server.terminate().0.success());
     fs::rename(place.data(), place.path("ahead")).unwrap();
 

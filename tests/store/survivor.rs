@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use jointoken::lifecycle::command::RaiseRules;
 use jointoken::lifecycle::{Phase, State};
 use jointoken::store::disk::{Disk, RealDisk};
 use jointoken::store::{
-    Identity, OpenError, RaftStore, Seed, StoreConfig, Survivor, TokenStore, seed,
+    Identity, OpenError, RaftStore, Seed, StoreConfig, Survivor, TokenStore, seed, submit,
 };
 use jointoken::token::StoreId;
 
@@ -48,6 +49,18 @@ async fn a_survivor_is_read_to_its_last_entry_and_left_as_it_is() {
     let error = Survivor::read(&disk(), nowhere.path()).unwrap_err();
     assert!(matches!(error, OpenError::NotFounded { .. }), "{error}");
     assert_eq!(nowhere.path().read_dir().unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_by_rules_of_a_later_release_is_not_read_by_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = found_real(dir.path()).await;
+    let to = State::newest_rules() + 1;
+    // It is in the log, and the replica stops before it.
+    submit(&store, RaiseRules { to }).await.unwrap_err();
+    store.shutdown().await;
+    let error = Survivor::read(&disk(), dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::LaterRelease { .. }), "{error}");
 }
 
 /// A new store whose log begins at entry 100.

@@ -99,7 +99,8 @@ impl fmt::Display for Restored<'_> {
         }
         write!(
             f,
-            "export keys anew and give NodeDB a new secret; then start `jointoken serve` on {}, and take a backup of its keys",
+            "export keys anew and give NodeDB a new secret; then start `jointoken serve` on {}, and take a backup of its keys. \
+             Of a group: before that move the folder `keys` in it to where keysDir says, for all replicas, and empty the data folders of the others",
             self.data_dir.display()
         )
     }

@@ -137,7 +137,8 @@ impl Answer {
                 Err(RemoveError::NotAMember) => 1,
                 Err(RemoveError::WouldLoseQuorum) => 2,
                 Err(RemoveError::NobodyLeft) => 3,
-                Err(RemoveError::Store(_)) => 4,
+                // Whoever asks judges by itself that nobody is there.
+                Err(RemoveError::Store(_) | RemoveError::NoMajority) => 4,
             }),
             Reply::Finalized(result) => put(w.number(FINALIZED), |w| put_finalized(w, result)),
             Reply::Refused(refusal) => w.number(REFUSED).number(*refusal as u64),
