@@ -1,5 +1,6 @@
 //! Deliberate faults, by which the simulation of groups proves that it would find them: each is a line somewhere that
-//! does the wrong thing while its switch is on.
+//! does the wrong thing while its switch is on. Three are lines of the simulation itself: what is founded or named wrongly there is
+//! decided outside of the store, and a disk that is set back is nobody's code.
 //!
 //! This room must not know anything. In a build without debug assertions, as every release is, no fault can be on: the
 //! switch is not there, and [`is_on`] is the constant `false`.

@@ -50,9 +50,12 @@ fn publish(health: &watch::Sender<Health>, now: Health) {
         if let Some(fatal) = now.fatal.as_ref().filter(|_| health.fatal.is_none()) {
             tracing::error!(fatal, "the store has stopped");
         }
-        // Whoever has stopped has stopped for good; what the group said of us stands until it says otherwise.
+        // Whoever has stopped has stopped for good, and leads nobody, whatever openraft still believes; what the group said of us
+        // stands until it says otherwise.
+        let fatal = health.fatal.take().or(now.fatal);
         *health = Health {
-            fatal: health.fatal.take().or(now.fatal),
+            is_leader: now.is_leader && fatal.is_none(),
+            fatal,
             suspended: health.suspended,
             cut_off: health.cut_off,
             ..now
@@ -88,5 +91,28 @@ pub(super) fn root_cause(error: &dyn Error) -> String {
     match error.source() {
         Some(source) => root_cause(source),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that was removed may hear of no other leader any more.
+    #[test]
+    fn whoever_has_stopped_does_not_come_to_lead_again() {
+        let leads = || Health {
+            is_leader: true,
+            leader_known: true,
+            ..Health::default()
+        };
+        let health = watch::Sender::new(leads());
+        publish(&health, leads());
+        assert!(health.borrow().is_leader);
+        health.send_modify(|health| health.fatal = Some("removed".into()));
+        publish(&health, leads());
+        let health = health.borrow();
+        assert_eq!(health.fatal.as_deref(), Some("removed"));
+        assert!(!health.is_leader);
     }
 }
