@@ -123,6 +123,15 @@ impl Group {
         self.listed[replica] = listed.to_vec();
     }
 
+    /// Stops it and starts it with this list, and waits until it is ready again.
+    #[track_caller]
+    pub fn restart_with_list(&mut self, replica: usize, listed: &[usize]) {
+        self.set_list(replica, listed);
+        self.terminate(replica);
+        self.start(replica);
+        self.until("it is back", |group| group.is_ready(replica));
+    }
+
     /// From its next start on the clock of its machine is so many seconds ahead.
     pub fn set_clock(&mut self, replica: usize, ahead_seconds: i64) {
         self.clocks[replica] = ahead_seconds;

@@ -41,7 +41,7 @@ pub struct Load {
 
 struct Shared {
     minter: Minter,
-    doors: Vec<u16>,
+    doors: Mutex<Vec<u16>>,
     has_rivals: bool,
     over: AtomicBool,
     /// Answers that never came, or not whole.
@@ -63,7 +63,7 @@ impl Load {
     fn start(minter: Minter, doors: Vec<u16>, pairs: usize, has_rivals: bool) -> Self {
         let shared = Arc::new(Shared {
             minter,
-            doors,
+            doors: Mutex::new(doors),
             has_rivals,
             over: AtomicBool::new(false),
             lost: AtomicUsize::new(0),
@@ -79,6 +79,11 @@ impl Load {
             shared,
             runtime,
         }
+    }
+
+    /// From now on they come to this door, too.
+    pub fn add_door(&self, door: u16) {
+        self.shared.doors.lock().unwrap().push(door);
     }
 
     pub fn decided(&self) -> usize {
@@ -141,7 +146,7 @@ pub struct Ended {
 impl Ended {
     /// Every winner gets the very same answer again, at every door, and every loser is refused at whichever.
     pub fn check(self) {
-        let doors = self.shared.doors.clone();
+        let doors = self.shared.doors();
         self.check_at(&doors);
     }
 
@@ -207,8 +212,12 @@ impl Shared {
         }
     }
 
+    fn doors(&self) -> Vec<u16> {
+        self.doors.lock().unwrap().clone()
+    }
+
     async fn settle(&self, machine: &mut RawJoiner) -> Option<Value> {
-        self.settle_at(machine, &self.doors).await
+        self.settle_at(machine, &self.doors()).await
     }
 
     /// Asks at one or another of these doors until it is in (and what it was told), or told that another one is.

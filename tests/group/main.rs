@@ -14,6 +14,7 @@ mod copied;
 mod forming;
 mod founder_stops;
 mod full_disk;
+mod growing;
 mod key_output;
 mod pauses;
 mod quorum;

@@ -29,7 +29,7 @@ enum Killed {
     FollowerThatStays,
 }
 
-fn nap(milliseconds: u64) {
+pub fn nap(milliseconds: u64) {
     let random = rand::rng().random_range(0..milliseconds);
     thread::sleep(Duration::from_millis(random));
 }
@@ -37,10 +37,7 @@ fn nap(milliseconds: u64) {
 /// Each of them lists these alone, one after the other.
 fn shorten_lists(group: &mut Group, stays: &[usize]) {
     for replica in stays {
-        group.set_list(*replica, stays);
-        group.terminate(*replica);
-        group.start(*replica);
-        group.until("it is back", |group| group.is_ready(*replica));
+        group.restart_with_list(*replica, stays);
     }
 }
 
