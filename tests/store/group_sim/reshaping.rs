@@ -33,8 +33,8 @@ const CUT_OFF: Duration = Duration::from_secs(8);
 const SETTLED: Duration = Duration::from_millis(100);
 /// A group in which little is asked for has it all on its disks.
 const HELD: Duration = Duration::from_secs(20);
-/// It serves, after an election at most.
-const SERVES: Duration = Duration::from_secs(15);
+/// It serves, after an election at most, or when it is sent a snapshot again.
+const SERVES: Duration = WELL;
 /// The others say for ten seconds that its node id is in use before it believes them.
 const COPY_ENDS: Duration = Duration::from_secs(30);
 
