@@ -14,11 +14,12 @@ use crate::lifecycle::State;
 
 use super::config::GroupConfig;
 use super::inner::{Inner, lock_of};
+use super::members::VANISHED_MS;
 use super::peers::{
     ANYBODY, Ask, AskError, Caller, Heard, LATELY_MS, PeerAddress, Pulse, Refusal, Reply, Roster,
 };
 use super::rounds::{Verdict, compare};
-use super::types::{Membership, NodeId};
+use super::types::{Member, Membership, NodeId};
 
 /// How often a replica tells the others how it is.
 pub(crate) const PULSE: Duration = Duration::from_millis(500);
@@ -39,8 +40,8 @@ pub(crate) struct Group {
     listened_boot_ms: AtomicU64,
     /// A member of the group has said that this replica was removed from it.
     removed: AtomicBool,
-    /// Who says that another replica has this one's node id, and since when, on the clock that nobody sets.
-    in_use: Mutex<BTreeMap<PeerAddress, u64>>,
+    /// Who says that another replica has this one's node id: since when, and when last, on the clock that nobody sets.
+    in_use: Mutex<BTreeMap<PeerAddress, (u64, u64)>>,
     /// Node ids that more than one process was seen to have: it is said once.
     seen_twice: Mutex<BTreeSet<NodeId>>,
 }
@@ -173,11 +174,19 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         is_so
     }
 
-    /// Whoever has this node id may be found at this address: it is the member's, or one of the list.
+    /// Whoever has this node id may be found at this address: it is the member's, or one of the list that no other member has.
     pub(crate) fn is_at_home(&self, node: NodeId, address: &PeerAddress) -> bool {
-        let is_listed =
-            || (self.group()).is_some_and(|group| group.list.borrow().contains(address));
-        (self.address_of(node)).is_none_or(|known| known == *address || is_listed())
+        let (Some(group), Some(known)) = (self.group(), self.address_of(node)) else {
+            return true;
+        };
+        let boot_ms = self.clocks().readings().boot_ms;
+        let is_anothers = |(other, member): (&NodeId, &Member)| {
+            *other != node
+                && member.address == address.as_str()
+                && group.silent_ms(*other, boot_ms) < VANISHED_MS
+        };
+        known == *address
+            || group.list.borrow().contains(address) && !self.membership().nodes().any(is_anothers)
     }
 
     /// Another replica has told how it is.
@@ -185,7 +194,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let Some(group) = self.group() else {
             return;
         };
-        if self.is_used_elsewhere(node, address) {
+        if self.is_used_elsewhere(node, address) || !self.is_at_home(node, address) {
             return;
         }
         let heard = Heard {
@@ -277,9 +286,16 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     fn id_in_use(&self, group: &Group, address: &PeerAddress, by: NodeId) {
         let me = self.identity().node_id;
         let boot_ms = self.clocks().readings().boot_ms;
-        let since = *lock_of(&group.in_use)
-            .entry(address.clone())
-            .or_insert(boot_ms);
+        let since = {
+            let mut in_use = lock_of(&group.in_use);
+            let (since, last) = in_use.entry(address.clone()).or_insert((boot_ms, boot_ms));
+            // What was said once, long ago, is over.
+            if boot_ms.saturating_sub(*last) > LATELY_MS {
+                *since = boot_ms;
+            }
+            *last = boot_ms;
+            *since
+        };
         let is_the_other = by == me;
         let must_stop = match is_the_other {
             // Each could admit by itself what the other has admitted.
@@ -291,7 +307,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             tracing::error!(peer = %address, "another process has this replica's node id");
             self.fail(
                 "another process has this replica's node id: its data folder is a copy of the other's, or the other's of it. \
-                 A data folder belongs to one replica: empty the copy, and it comes as a new member",
+                 A data folder belongs to one replica, and `jointoken store members` of another says at which address it is listened to: empty the copy, and it comes as a new member",
             );
         }
     }

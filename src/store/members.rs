@@ -17,7 +17,7 @@ use super::token_store::StoreError;
 use super::types::{LogId, Member, Membership, NodeId, TypeConfig};
 
 /// A member that was not heard of for so long has vanished: whoever is new at its address may take its place.
-const VANISHED_MS: u64 = 30_000;
+pub(super) const VANISHED_MS: u64 = 30_000;
 /// How long a change of the members is waited for; it goes on by itself after that.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a leader that is about to stop waits for another to take over.

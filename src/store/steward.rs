@@ -79,7 +79,7 @@ fn set_address(view: &View<'_>) -> Option<Change> {
     members.find_map(|(node, member)| {
         let proven = view.proven.get(node)?;
         let moved = proven.as_str() != member.address && view.list.contains(proven);
-        moved.then(|| Change::SetAddress(*node, proven.clone()))
+        (moved && view.is_free(proven)).then(|| Change::SetAddress(*node, proven.clone()))
     })
 }
 
@@ -93,11 +93,9 @@ fn drop_learner(view: &View<'_>) -> Option<Change> {
 fn add_learner(view: &View<'_>) -> Option<Change> {
     let mut newcomers = view.newcomers.iter();
     newcomers.find_map(|(node, address)| {
-        let is_free = view
-            .members_at(address)
-            .all(|member| view.vanished.contains(&member));
-        let is_welcome =
-            view.list.contains(address) && is_free && view.membership.get_node(node).is_none();
+        let is_welcome = view.list.contains(address)
+            && view.is_free(address)
+            && view.membership.get_node(node).is_none();
         is_welcome.then(|| Change::AddLearner(*node, address.clone()))
     })
 }
@@ -149,6 +147,12 @@ impl View<'_> {
         members
             .filter(move |(_, member)| member.address == address.as_str())
             .map(|(node, _)| *node)
+    }
+
+    /// No member is there, or it has vanished.
+    fn is_free(&self, address: &PeerAddress) -> bool {
+        let mut there = self.members_at(address);
+        there.all(|member| self.vanished.contains(&member))
     }
 
     fn address_of(&self, node: NodeId) -> Option<PeerAddress> {
@@ -283,6 +287,15 @@ mod tests {
         scene.proven.insert(3, at("d"));
         scene.newcomers.insert(4, at("d"));
         assert_eq!(scene.next(), Some(Change::SetAddress(3, at("d"))));
+    }
+
+    #[test]
+    fn nobody_moves_to_where_another_is() {
+        let mut scene = Scene::new("abc", "abc");
+        scene.proven.insert(2, at("c"));
+        assert_eq!(scene.next(), None);
+        scene.vanished.insert(3);
+        assert_eq!(scene.next(), Some(Change::SetAddress(2, at("c"))));
     }
 
     #[test]

@@ -90,6 +90,35 @@ fn a_copy_of_a_replica_ends_and_the_group_goes_on_without_noticing() {
     runtime().block_on(in_process::common_state(&group));
 }
 
+/// As when somebody takes a neighbour's folder for one that was lost.
+#[test]
+fn a_copy_in_anothers_place_ends_though_it_was_there_first() {
+    let mut group = Group::of_three();
+    let minter = group.minter(0);
+    let ids = group.node_ids(0);
+    group.terminate_all();
+    group.wipe(2);
+    copy(&group.data(1), &group.data(2));
+    group.start(2);
+    group.start(0);
+    group
+        .server(2)
+        .wait_for_log("waiting for a majority of the group");
+    group.start(1);
+    let copied = group.take(2);
+    copied.end().fails(1, &[SAYS]);
+    let admits = Machine::new();
+    admits
+        .join_with(&minter.token(), &["--timeout", "90s"])
+        .ok();
+    assert_eq!(group.node_ids(0)[1], ids[1], "the original is where it was");
+    group.wipe(2);
+    group.start(2);
+    group.until_whole();
+    assert_eq!(group.node_ids(0)[..2], ids[..2]);
+    group.terminate_all();
+}
+
 #[test]
 fn a_copy_of_a_replica_that_is_alone_ends_before_it_admits_anybody() {
     let mut group = Group::new(1);

@@ -370,10 +370,11 @@ impl Replica {
         self.raft.hand_over().await;
         self.parts.stop().await;
         self.audit.stop().await;
-        self.raft.shutdown().await;
+        // Whoever of the group asks from now on would be told of a store that has stopped.
         if let Some(way) = &self.way {
             way.close();
         }
+        self.raft.shutdown().await;
         set_aside_if_removed(&self.raft, &self.data_dir);
     }
 }

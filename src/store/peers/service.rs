@@ -91,10 +91,13 @@ fn check<Rt: AsyncRuntime>(
         Ask::Propose(_) | Ask::ReadIndex | Ask::Remove { .. } | Ask::Finalize => {
             store.address_of(request.from).as_ref() == Some(address)
         }
-        Ask::Pulse(_) => store.is_at_home(request.from, address),
-        // Whoever lags knows neither the newest members nor where the others have moved to; to refuse what would tell it
-        // so would leave it behind for ever.
-        _ => true,
+        // Nobody would reach a leader that is somewhere else.
+        Ask::Vote { .. } | Ask::TakeOver { .. } | Ask::Pulse(_) => {
+            store.is_at_home(request.from, address)
+        }
+        // Whoever lags knows neither the newest members nor where the others have moved to; to refuse what would tell it so
+        // would leave it behind for ever.
+        Ask::Append(_) | Ask::Snapshot(_) => true,
     };
     match may_ask {
         true => Ok(()),
