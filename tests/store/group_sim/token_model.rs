@@ -167,11 +167,8 @@ pub fn check(token: u64, operations: &[&Operation], rules: &Rules) -> Result<(),
 fn may_float(it: &Operation, rules: &Rules) -> bool {
     match it.told {
         Told::Unknown => true,
-        Told::Undone => rules.doubled,
-        // A second time; all others come to nothing then. (That of which nobody was told may have been the first.)
-        Told::Known { .. } => {
-            rules.doubled && !matches!(it.call, Call::Consume { .. } | Call::Revert { .. })
-        }
+        // A second time; and that of which somebody was told may have been the second.
+        Told::Undone | Told::Known { .. } => rules.doubled,
     }
 }
 
