@@ -375,24 +375,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-    use futures::future::BoxFuture;
-
     use super::*;
-    use crate::store::peers::{CallError, Transport};
+    use crate::store::inner::Nobody;
     use crate::token::StoreId;
-
-    struct Nobody;
-
-    impl Transport for Nobody {
-        fn call(
-            &self,
-            _: &PeerAddress,
-            _: Vec<u8>,
-        ) -> BoxFuture<'static, Result<Vec<u8>, CallError>> {
-            async { Err(CallError::NotSent("nobody".into())) }.boxed()
-        }
-    }
 
     /// A laptop is closed, a process stopped for a while: afterwards nobody has vanished for that.
     #[test]

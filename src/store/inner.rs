@@ -58,7 +58,7 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
 }
 
 /// The transport of a lone replica: there is nobody to reach.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Transport for Nobody {
     fn call(&self, _: &PeerAddress, _: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, CallError>> {

@@ -103,17 +103,12 @@ pub enum RemoveError {
 impl<Rt: AsyncRuntime> Inner<Rt> {
     /// While it leads: does whatever change of the members is due, one after the other, until told to stop.
     pub(crate) async fn steward(self: Arc<Self>) {
-        let mut is_settled = !self.identity().founding;
         let mut has_handed_over = false;
         while !self.is_stopping() {
-            if !is_settled && !self.is_new() {
-                is_settled = match self.settle().await {
-                    Ok(()) => true,
-                    Err(error) => {
-                        tracing::warn!(%error, "it is not written down that this replica is a member");
-                        false
-                    }
-                };
+            if !self.is_new()
+                && let Err(error) = self.settle().await
+            {
+                tracing::warn!(%error, "it is not written down that this replica is a member");
             }
             if self.leads()
                 && let Some(group) = self.group()
