@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use jointoken::lifecycle::State;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
@@ -116,8 +115,7 @@ fn one_to_three_to_five(first_killed: Killed, then_killed: Killed) {
     group.none_has_ended();
     group.terminate_all();
 
-    let image = runtime().block_on(in_process::common_state(&group));
-    let state = State::decode(&image).expect("a state");
+    let state = runtime().block_on(in_process::common_state(&group));
     assert_eq!(state.record_count(), count);
 }
 

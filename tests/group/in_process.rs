@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jointoken::clock::SystemClock;
-use jointoken::lifecycle::Settings;
+use jointoken::lifecycle::{Settings, State};
 use jointoken::store::disk::RealDisk;
 use jointoken::store::{
     CallError, GroupConfig, PeerAddress, PeerService, RaftStore, StoreConfig, TokenStore as _,
@@ -95,12 +95,12 @@ pub async fn catches_up(store: &RaftStore) {
 }
 
 /// Opens all replicas and returns the state on which they agree to the byte.
-pub async fn common_state(group: &Group) -> Vec<u8> {
+pub async fn common_state(group: &Group) -> State {
     common_state_of(group, &(0..group.size()).collect::<Vec<_>>()).await
 }
 
 /// The same of these replicas.
-pub async fn common_state_of(group: &Group, replicas: &[usize]) -> Vec<u8> {
+pub async fn common_state_of(group: &Group, replicas: &[usize]) -> State {
     let stores = open(group, replicas, |_| {}).await;
     let mut images = Vec::new();
     // What a leader does by itself may come in between for once.
@@ -120,5 +120,5 @@ pub async fn common_state_of(group: &Group, replicas: &[usize]) -> Vec<u8> {
     }
     let is_common = images.iter().all(|image| *image == images[0]);
     assert!(is_common, "the replicas' states differ");
-    images.swap_remove(0)
+    State::decode(&images[0]).expect("a state")
 }

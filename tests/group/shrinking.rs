@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jointoken::lifecycle::State;
 use rand::RngExt as _;
 
 use crate::group::{Group, runtime};
@@ -138,8 +137,7 @@ fn ends_well(mut group: Group, load: Load, last: usize) {
     ended.check_at(&[group.ports[last].door]);
     assert_eq!(group.running(), [last]);
     group.terminate(last);
-    let image = runtime().block_on(in_process::common_state_of(&group, &[last]));
-    let state = State::decode(&image).expect("a state");
+    let state = runtime().block_on(in_process::common_state_of(&group, &[last]));
     assert_eq!(state.record_count(), count);
 }
 
