@@ -50,6 +50,8 @@ pub enum Fault {
     SetBackTooSoon,
     /// A replica that says to lack what it had acknowledged is believed.
     AcknowledgedTakenBack,
+    /// A replication stream keeps the address that it dialled first.
+    AddressKept,
     /// A revision that has a token is given another.
     RevisionMintedTwice,
     /// Whoever was admitted and is revoked can still have the certificate again.

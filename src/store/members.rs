@@ -31,6 +31,8 @@ pub struct Members {
     pub leader: Option<u64>,
     /// A change of the voters is under way: until it is done, it takes a majority of the former and one of the new ones.
     pub is_changing: bool,
+    /// The replica that was asked is fit to serve: what is proposed to it can be committed.
+    pub is_ready: bool,
     /// In order of their node ids.
     pub members: Vec<MemberView>,
 }
@@ -53,12 +55,19 @@ pub struct MemberView {
     pub heard_ms_ago: Option<u64>,
     /// How far its clock is ahead of this replica's, in milliseconds.
     pub clock_ahead_ms: Option<i64>,
+    /// It is not served its log, or does not come on with it, or nothing is committed; see `standing.rs`.
+    pub is_stalled: bool,
 }
 
 impl MemberView {
     /// It was heard of a moment ago.
     pub fn is_present(&self) -> bool {
         self.is_asked || self.heard_ms_ago.is_some_and(|ago| ago <= PRESENT_MS)
+    }
+
+    /// And what is committed by its help can go on.
+    pub fn counts(&self) -> bool {
+        self.is_present() && !self.is_stalled
     }
 }
 
@@ -130,10 +139,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     }
 
     fn next_change(&self, group: &Group) -> Option<(Change, Option<LogId>)> {
+        let not_served = self.not_served(self.own());
         let (membership, as_of, matched, last_index) = {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();
             let matched: BTreeMap<NodeId, u64> = (metrics.replication.iter().flatten())
+                .filter(|(node, _)| !not_served.contains(node))
                 .filter_map(|(node, id)| Some((*node, id.as_ref()?.index)))
                 .collect();
             (
@@ -275,8 +286,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
         let boot_ms = self.clocks().readings().boot_ms;
         let heard = group.heard(boot_ms, PRESENT_MS);
+        let not_served = self.not_served(self.own());
         let me = self.identity().node_id;
-        let is_there = |node: &&NodeId| **node == me || heard.contains_key(*node);
+        let is_served = |node: &NodeId| heard.contains_key(node) && !not_served.contains(node);
+        let is_there = |node: &&NodeId| **node == me || is_served(node);
         if !force && left.iter().filter(is_there).count() <= left.len() / 2 {
             return Err(RemoveError::WouldLoseQuorum);
         }
@@ -299,6 +312,16 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let boot_ms = self.clocks().readings().boot_ms;
         let wall_ms = self.clocks().readings().wall_ms;
         let heard = (self.group()).map_or_else(BTreeMap::new, |g| g.heard(boot_ms, u64::MAX));
+        let own = self.own();
+        let not_served = self.not_served(own);
+        let (is_ready, stalled) = {
+            let health = self.health();
+            let health = health.borrow();
+            (
+                health.is_ready(),
+                health.stalled || health.suspended || health.fatal.is_some(),
+            )
+        };
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
@@ -323,6 +346,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     (false, false) => Role::Learner,
                 },
                 is_asked,
+                is_stalled: match is_asked {
+                    true => stalled || !own.is_in_touch(),
+                    false => not_served.contains(node),
+                },
                 matched: match is_asked {
                     true => metrics.last_log_index,
                     false => replication.and_then(|of| index(of.get(node)?)),
@@ -348,6 +375,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         Members {
             term: metrics.current_term,
             leader: metrics.current_leader,
+            is_ready,
             is_changing: membership.get_joint_config().len() > 1,
             members,
         }
@@ -363,6 +391,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
         let boot_ms = self.clocks().readings().boot_ms;
         let present = group.heard(boot_ms, PRESENT_MS);
+        let not_served = self.not_served(self.own());
         let best = {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();
@@ -370,7 +399,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             let matched = |node: &NodeId| metrics.replication.as_ref()?.get(node).copied();
             let others = membership
                 .voter_ids()
-                .filter(|node| present.contains_key(node));
+                .filter(|node| present.contains_key(node) && !not_served.contains(node));
             others.max_by_key(matched)
         };
         let Some(to) = best else {

@@ -19,6 +19,7 @@ mod live;
 mod log;
 mod machine;
 mod members;
+mod observing;
 mod open_error;
 mod peers;
 mod proposing;
@@ -28,6 +29,7 @@ pub mod reference;
 mod rounds;
 mod seed;
 mod snapshot;
+mod standing;
 mod steward;
 #[cfg(test)]
 mod suite_test;

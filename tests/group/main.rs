@@ -16,6 +16,7 @@ mod founder_stops;
 mod full_disk;
 mod growing;
 mod key_output;
+mod moving;
 mod pauses;
 mod quorum;
 mod refusals;

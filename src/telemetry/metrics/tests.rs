@@ -49,6 +49,7 @@ fn a_scrape_shows_the_store_as_it_is_now() {
     sender.send_replace(Health {
         suspended: false,
         cut_off: false,
+        stalled: false,
         is_leader: true,
         leader_known: true,
         applied_index: 41,
@@ -58,8 +59,14 @@ fn a_scrape_shows_the_store_as_it_is_now() {
     let text = metrics.encode().unwrap();
     assert_eq!(value(&text, "jointoken_store_leader"), 1.0);
     assert_eq!(value(&text, "jointoken_store_leader_known"), 1.0);
+    assert_eq!(value(&text, "jointoken_store_ready"), 1.0);
     assert_eq!(value(&text, "jointoken_store_applied_index"), 41.0);
     assert_eq!(value(&text, "jointoken_store_committed_index"), 42.0);
+
+    // Whatever else is well.
+    sender.send_modify(|health| health.stalled = true);
+    let text = metrics.encode().unwrap();
+    assert_eq!(value(&text, "jointoken_store_ready"), 0.0);
 }
 
 #[test]
