@@ -48,7 +48,7 @@ pub use members::{MemberView, Members, RemoveError, Role};
 pub use open_error::OpenError;
 pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 #[cfg(debug_assertions)]
-pub use peers::{EntryName, Overheard, Promise, Ruler, overhear};
+pub use peers::{EntryName, Overheard, Promise, Ruler, entries_sent, overhear};
 pub use raft_store::RaftStore;
 pub use record_query::{RecordPage, RecordQuery};
 pub use seed::{Seed, seed};

@@ -11,6 +11,7 @@ mod wrong_clock;
 mod attacks;
 mod clocks;
 mod copied;
+mod fitness;
 mod forming;
 mod founder_stops;
 mod full_disk;

@@ -16,7 +16,7 @@ pub(crate) use forwards::Forwards;
 pub(crate) use link::{AskError, Caller, Links};
 pub(crate) use message::{ANYBODY, Ask, Pulse, Refusal, Reply};
 #[cfg(debug_assertions)]
-pub use promise::{EntryName, Overheard, Promise, Ruler, overhear};
+pub use promise::{EntryName, Overheard, Promise, Ruler, entries_sent, overhear};
 pub(crate) use roster::{Heard, LATELY_MS};
 pub(crate) use service::Service;
 pub use transport::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};

@@ -81,12 +81,15 @@ enum Shape {
     SetsBack,
     /// A disk is copied over another's: two have the same node id.
     CopiesADisk,
+    /// Replicas are started at other addresses.
+    Moves,
 }
 
 impl Shape {
     fn draw(rng: &mut SmallRng) -> Self {
         match rng.random_range(0..24) {
-            0..=11 => Self::Same,
+            0..=9 => Self::Same,
+            10 | 11 => Self::Moves,
             12 | 13 => Self::LosesADisk {
                 the_first_and_cut_off: false,
             },
@@ -207,6 +210,7 @@ impl World {
             }
             Shape::SetsBack => self.set_disks_back(rng).await,
             Shape::CopiesADisk => self.run_a_copy(rng).await,
+            Shape::Moves => self.change_addresses(rng).await,
         }
     }
 

@@ -13,6 +13,7 @@ mod history_examples;
 mod judges;
 mod life;
 mod machine;
+mod moving;
 mod oracle;
 mod reshaping;
 mod token_model;

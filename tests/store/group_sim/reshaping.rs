@@ -355,7 +355,7 @@ impl World {
     }
 
     /// All but these take what is asked of them.
-    async fn must_serve(self: &Arc<Self>, rng: &mut SmallRng, except: &[usize]) {
+    pub(super) async fn must_serve(self: &Arc<Self>, rng: &mut SmallRng, except: &[usize]) {
         for n in (0..self.size()).filter(|n| !except.contains(n)) {
             let end = now() + SERVES;
             loop {

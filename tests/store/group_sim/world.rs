@@ -13,7 +13,6 @@ use jointoken::store::{
 use openraft::AsyncRuntime as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::watch;
 
 use crate::sim_net::{SimNet, now};
 use crate::sim_runtime::Sim;
@@ -165,22 +164,25 @@ impl World {
         if self.store(n).is_some() {
             return;
         }
-        let list: BTreeSet<_> = self.addresses().into_iter().collect();
-        let (disk, clock, port, address, process, excuse) = {
+        let addresses: BTreeSet<_> = self.addresses().into_iter().collect();
+        let (disk, clock, port, address, list, process, excuse) = {
             let mut machines = self.machines();
             let machine = &mut machines[n];
             machine.processes += 1;
             let process = machine.processes;
-            let port = self.net.port(&machine.address, process);
+            machine.list.send_replace(addresses);
+            let list = machine.list.subscribe();
+            // Another machine may have been at this address.
+            let port = (self.net).port(&machine.address, (n as u64) << 32 | process);
             self.oracle.watch(&machine.address, &machine.disk);
             let disk = Arc::new(machine.disk.session());
             let (clock, address) = (machine.clock.clone(), machine.address.clone());
-            (disk, clock, port, address, process, machine.excuse)
+            (disk, clock, port, address, list, process, machine.excuse)
         };
         let mut config = self.config.clone();
         config.group = Some(GroupConfig {
             address,
-            list: watch::Sender::new(list).subscribe(),
+            list,
             transport: Arc::new(port.clone()),
         });
         let known = identity::read(&*disk, &config.data_dir);
@@ -323,7 +325,7 @@ impl World {
         }
     }
 
-    /// All run, know a leader, and vote.
+    /// All run, are fit to serve, and vote, and each calls all well.
     pub fn is_well(&self) -> bool {
         let addresses: BTreeSet<_> = self
             .addresses()
@@ -341,7 +343,8 @@ impl World {
             let voters = members
                 .iter()
                 .filter(|member| member.role.as_str() != "learner");
-            health.leader_known
+            health.is_ready()
+                && members.iter().all(|member| member.counts())
                 && !group.is_changing
                 && health.committed_index < health.applied_index + 20
                 && members.len() == addresses.len()
