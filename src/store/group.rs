@@ -14,13 +14,12 @@ use crate::lifecycle::State;
 
 use super::config::GroupConfig;
 use super::inner::{Inner, lock_of};
-use super::members::VANISHED_MS;
 use super::peers::{
     ANYBODY, Ask, AskError, Caller, Doubles, Heard, LATELY_MS, PeerAddress, Pulse, Refusal, Reply,
     Whereabouts,
 };
 use super::rounds::{Verdict, compare};
-use super::types::{Member, Membership, NodeId};
+use super::types::{Membership, NodeId};
 
 /// How often a replica tells the others how it is.
 pub(crate) const PULSE: Duration = Duration::from_millis(500);
@@ -31,10 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The group as one replica sees it.
 pub(crate) struct Group {
-    address: PeerAddress,
-    list: watch::Receiver<BTreeSet<PeerAddress>>,
+    pub(super) address: PeerAddress,
+    pub(super) list: watch::Receiver<BTreeSet<PeerAddress>>,
     caller: Caller,
-    whereabouts: Arc<Whereabouts>,
+    pub(super) whereabouts: Arc<Whereabouts>,
     /// Since when this replica has listened without a break, by the clock that nobody sets.
     since_boot_ms: AtomicU64,
     /// When it last did.
@@ -42,11 +41,11 @@ pub(crate) struct Group {
     /// A member of the group has said that this replica was removed from it.
     removed: AtomicBool,
     /// Who says that another replica has this one's node id: since when, and when last, on the clock that nobody sets.
-    in_use: Mutex<BTreeMap<PeerAddress, (u64, u64)>>,
+    pub(super) in_use: Mutex<BTreeMap<PeerAddress, (u64, u64)>>,
     /// Node ids that were heard of at two addresses.
-    doubles: Mutex<Doubles>,
+    pub(super) doubles: Mutex<Doubles>,
     /// Members that were heard of where they are not listened to: it is said once.
-    strangers: Mutex<BTreeSet<(NodeId, PeerAddress)>>,
+    pub(super) strangers: Mutex<BTreeSet<(NodeId, PeerAddress)>>,
 }
 
 impl Group {
@@ -98,7 +97,7 @@ impl Group {
     }
 
     /// It was heard of lately, and not here.
-    fn has_moved(&self, node: NodeId, from: &PeerAddress, boot_ms: u64) -> bool {
+    pub(super) fn has_moved(&self, node: NodeId, from: &PeerAddress, boot_ms: u64) -> bool {
         let roster = self.whereabouts.roster();
         roster.is_elsewhere(node, from, boot_ms, LATELY_MS)
     }
@@ -172,65 +171,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             applied: self.health().borrow().applied_index,
             hashes: self.shared().rounds.all(),
             rules: State::newest_rules(),
-        }
-    }
-
-    /// Another process than the one at this address has the node id: it is this replica's, or was heard of elsewhere a moment ago.
-    pub(crate) fn is_used_elsewhere(&self, node: NodeId, address: &PeerAddress) -> bool {
-        let Some(group) = self.group() else {
-            return false;
-        };
-        let boot_ms = self.clocks().readings().boot_ms;
-        let is_mine = node == self.identity().node_id;
-        let is_so = is_mine
-            || (group.whereabouts.roster()).is_elsewhere(node, address, boot_ms, PRESENT_MS);
-        let mut doubles = lock_of(&group.doubles);
-        if is_mine {
-            // It is here.
-            doubles.hear(node, &group.address, boot_ms);
-        }
-        if is_so && doubles.refuse(node, address, boot_ms) {
-            tracing::error!(
-                node = %format_args!("{node:016x}"),
-                peer = %address,
-                "two processes have the same node id, since a data folder was copied: the one at this address is not listened to"
-            );
-        }
-        is_so
-    }
-
-    /// Whoever has this node id may be found at this address: it is the member's, or one of the list that no other member has.
-    pub(crate) fn is_at_home(&self, node: NodeId, address: &PeerAddress) -> bool {
-        let (Some(group), Some(known)) = (self.group(), self.address_of(node)) else {
-            return true;
-        };
-        let boot_ms = self.clocks().readings().boot_ms;
-        // Whoever has moved away leaves its address to others.
-        let has_left = |other: NodeId| match other == self.identity().node_id {
-            true => group.address != *address,
-            false => group.has_moved(other, address, boot_ms),
-        };
-        let is_anothers = |(other, member): (&NodeId, &Member)| {
-            *other != node
-                && member.address == address.as_str()
-                && !has_left(*other)
-                && group.silent_ms(*other, boot_ms) < VANISHED_MS
-        };
-        known == *address
-            || group.list.borrow().contains(address) && !self.membership().nodes().any(is_anothers)
-    }
-
-    /// What is heard of a member at an address that is not of the group is said, since else nobody would know why it is silent.
-    fn say_not_listened_to(&self, group: &Group, node: NodeId, address: &PeerAddress) {
-        let is_listed = group.list.borrow().contains(address);
-        let stranger = (node, address.clone());
-        if !is_listed && lock_of(&group.strangers).insert(stranger) {
-            tracing::warn!(
-                node = %format_args!("{node:016x}"),
-                peer = %address,
-                "a member of the group is heard of at an address that is not in this replica's list of members, and is not listened to there: \
-                 if it has moved, put the address into the list"
-            );
         }
     }
 
@@ -317,36 +257,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             }
         }
         Ok(waited_for)
-    }
-
-    /// A peer says that another process has this replica's node id.
-    fn id_in_use(&self, group: &Group, address: &PeerAddress, by: NodeId) {
-        let me = self.identity().node_id;
-        let boot_ms = self.clocks().readings().boot_ms;
-        let since = {
-            let mut in_use = lock_of(&group.in_use);
-            let (since, last) = in_use.entry(address.clone()).or_insert((boot_ms, boot_ms));
-            // What was said once, long ago, is over.
-            if boot_ms.saturating_sub(*last) > LATELY_MS {
-                *since = boot_ms;
-            }
-            *last = boot_ms;
-            *since
-        };
-        let is_the_other = by == me;
-        let must_stop = match is_the_other {
-            // Each could admit by itself what the other has admitted.
-            true => self.membership().voter_ids().eq([me]),
-            // This replica may have moved a moment ago; then it is soon heard.
-            false => boot_ms.saturating_sub(since) >= LATELY_MS,
-        };
-        if must_stop {
-            tracing::error!(peer = %address, "another process has this replica's node id");
-            self.fail(
-                "another process has this replica's node id: its data folder is a copy of the other's, or the other's of it. \
-                 A data folder belongs to one replica, and `jointoken store members` of another says at which address it is listened to: empty the copy, and it comes as a new member",
-            );
-        }
     }
 
     fn take_pulse(

@@ -15,9 +15,11 @@ mod health;
 pub mod identity;
 mod inner;
 mod leader_clock;
+mod listened_to;
 mod live;
 mod log;
 mod machine;
+mod member_view;
 mod members;
 mod observing;
 mod open_error;
@@ -44,7 +46,8 @@ pub use config::{GroupConfig, StoreConfig};
 pub use identity::Identity;
 #[cfg(debug_assertions)]
 pub use log::DurableLog;
-pub use members::{MemberView, Members, RemoveError, Role};
+pub use member_view::{MemberView, Members, Role};
+pub use members::RemoveError;
 pub use open_error::OpenError;
 pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 #[cfg(debug_assertions)]

@@ -90,7 +90,8 @@ impl Replicas {
 
     fn are_well(&self) -> bool {
         let pairs = (0..9).map(|pair| (pair / 3, pair % 3));
-        (0..3).all(|of| self.is_ready(of))
+        self.leader().is_some()
+            && (0..3).all(|of| self.is_ready(of))
             && pairs.into_iter().all(|(asked, of)| self.counts(asked, of))
     }
 

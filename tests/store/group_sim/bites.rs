@@ -42,6 +42,7 @@ const FAULTS: [(Fault, u64); 26] = [
 fn every_fault_is_found() {
     // From other seeds on it is seen whether the limits are luck.
     let first = number("JOINTOKEN_FIRST_SEED").unwrap_or(0);
+    let only = std::env::var("JOINTOKEN_FAULT").ok();
     let next = AtomicUsize::new(0);
     let missed = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -49,6 +50,12 @@ fn every_fault_is_found() {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((fault, seeds)) = FAULTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if only
+                        .as_ref()
+                        .is_some_and(|only| *only != format!("{fault:?}"))
+                    {
+                        continue;
+                    }
                     let _guard = faults::switch_on(*fault);
                     let began = std::time::Instant::now();
                     let found = (first..first + seeds)
