@@ -69,9 +69,10 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
             };
             let removed = args.replica.client().remove_members(&request).await;
             removed.map_err(failure)?;
-            output.print(&Removed {
+            output.report(&Removed {
                 removed: request.node_ids,
-            })
+            });
+            Ok(())
         }
     }
 }
