@@ -168,7 +168,7 @@ impl<'a> Asking<'a> {
                 clock: None,
                 for_good,
             } => Err(for_good.unwrap_or(JoinError::NoUrl)),
-            failed => Ok(Round::Failed(failed)),
+            failed => Ok(Round::Failed(Box::new(failed))),
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Asking<'a> {
 enum Round {
     Answered(Box<JoinResponse>, Connection),
     /// Nobody said a lasting no.
-    Failed(Failed),
+    Failed(Box<Failed>),
 }
 
 /// What was wrong with the doors, of each kind one. With `for_good` alone asking again is of no use.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
@@ -18,7 +19,7 @@ pub struct DoorAddress {
     host: String,
     port: u16,
     /// What leads there.
-    proxy: Option<Proxy>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// A URL that is no door's.
@@ -74,12 +75,12 @@ impl DoorAddress {
 
     /// The same door, through the proxy that leads to it, if one does.
     pub(super) fn through(mut self, proxies: &Proxies) -> Self {
-        self.proxy = proxies.to(&self.host, self.port).cloned();
+        self.proxy = proxies.to(&self.host, self.port).cloned().map(Arc::new);
         self
     }
 
-    pub(super) const fn proxy(&self) -> Option<&Proxy> {
-        self.proxy.as_ref()
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
     }
 
     /// What to call the server in the handshake (for those who route by it; the door is

@@ -83,10 +83,7 @@ fn in_turns(found: impl IntoIterator<Item = SocketAddr>) -> VecDeque<SocketAddr>
 async fn race(mut order: VecDeque<SocketAddr>) -> Result<TcpStream, DialError> {
     let mut running = FuturesUnordered::new();
     let mut failed = DialError::NoAddress;
-    loop {
-        let Some(next) = order.pop_front() else {
-            break;
-        };
+    while let Some(next) = order.pop_front() {
         running.push(async move { (next, TcpStream::connect(next).await) });
         tokio::select! {
             Some((address, ended)) = running.next() => match ended {
