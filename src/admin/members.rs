@@ -99,7 +99,11 @@ async fn remove(
         .collect::<Result<_, _>>()?;
     match store.remove_members(nodes, request.force).await {
         Ok(()) => {
-            tracing::warn!(nodes = ?request.node_ids, force = request.force, "an operator removed members of the group");
+            tracing::warn!(
+                nodes = request.node_ids.join(", "),
+                force = request.force,
+                "an operator removed members of the group"
+            );
             Ok(Json(RemoveMembersResponse {}))
         }
         Err(error @ (RemoveError::Store(_) | RemoveError::NoMajority)) => Err(refusal(

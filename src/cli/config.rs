@@ -68,6 +68,9 @@ pub struct ServerConfig {
     /// Accept the join tokens of a NodeDB cluster.
     #[serde(default)]
     pub nodedb: Option<NodeDbConfig>,
+    /// It was put together from flags, which messages then name, and not read from a file.
+    #[serde(skip)]
+    pub is_of_flags: bool,
 }
 
 /// How NodeDB's join tokens are accepted.

@@ -25,7 +25,10 @@ mod members;
 mod openapi;
 mod operator;
 mod output;
+mod patience;
 mod ports;
+mod proxy;
+mod readable;
 mod serve;
 mod server;
 mod snapshot;
@@ -115,11 +118,13 @@ impl Command {
             return self.run(output).await;
         }
         tokio::select! {
-            ended = self.run(output) => ended,
+            // It listens before anything is begun: a signal that comes sooner would be lost.
+            biased;
             told = stop::told() => Err(match told {
                 Ok(signal) => Failure::new(Exit::Failed, format_args!("{signal}: stopped before it was done")),
                 Err(error) => Failure::new(Exit::Failed, error),
             }),
+            ended = self.run(output) => ended,
         }
     }
 }

@@ -15,13 +15,15 @@ use super::group::{self, PeersConfig};
 use super::kubernetes::{self, PREFIX};
 use super::logging::LogArgs;
 use super::output::Output;
+use super::patience::Patience;
+use super::readable;
 use super::server::{Ground, Replica};
 use super::statuses::Statuses;
 use super::stop;
 use crate::controller::{
-    ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault,
+    ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault, is_away,
+    told,
 };
-use crate::founding::whole;
 use crate::store::PeerAddress;
 use crate::token::is_node_name;
 
@@ -30,7 +32,9 @@ use crate::token::is_node_name;
 /// Watches JoinToken resources, mints a token for each, keeps the tokens' state in its own store
 /// and admits the machines that present them. On its first start it founds the store: CAs and
 /// signing keys are made, once, as Secrets in the operator's own namespace.
+// The last of a repeated flag wins, so that whoever appends flags to a chart's can change any.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_long_help = format!("\
 Examples:
   jointoken operator --data-dir /var/lib/jointoken --trust-domain edge.example --advertise-url https://join.edge.example:8443
@@ -160,6 +164,7 @@ impl Args {
             max_token_ttl: self.max_token_ttl,
             bare_names,
             keys_dir: None,
+            is_of_flags: true,
             peers: (self.peer_address.clone()).map(|address| PeersConfig {
                 listen: self.peer_listen,
                 address,
@@ -186,7 +191,29 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
     served.map_err(|failure| args.log.say(failure))
 }
 
+/// Starts, and begins again when the API server has gone meanwhile: then nothing is left running, and whatever was begun
+/// is gone on with.
 async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
+    let mut patience = Patience::new(config.metrics_listen);
+    loop {
+        let failure = match attempt(args, config, &mut patience).await {
+            Ok(replica) => return Ok(replica),
+            Err(failure) => failure,
+        };
+        let client = kubernetes::client(kubernetes::config(args.kubeconfig.as_deref()).await?)?;
+        let statuses = Statuses::new(&client, &args.namespaces);
+        if !readable::is_away(&statuses.unreadable().await) {
+            return Err(failure);
+        }
+        patience.wait(&failure.message).await;
+    }
+}
+
+async fn attempt(
+    args: &Args,
+    config: &ServerConfig,
+    patience: &mut Patience,
+) -> Result<Replica, Failure> {
     let kube = kubernetes::config(args.kubeconfig.as_deref()).await?;
     let system_namespace = args
         .system_namespace
@@ -194,8 +221,10 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         .unwrap_or_else(|| kube.default_namespace.clone());
     let client = kubernetes::client(kube)?;
     let statuses = Statuses::new(&client, &args.namespaces);
-    statuses.check().await?;
-    let scaling = scaling(args, config, &client, &system_namespace).await?;
+    let object = FoundingConfigMap::new(client.clone(), &system_namespace, PREFIX);
+    readable::wait_until(&statuses, &object, patience).await?;
+    let scaling = scaling(args, config, &client, &system_namespace, patience).await?;
+    patience.end().await;
     let ground = Ground {
         vault: Arc::new(SecretVault::new(client.clone(), &system_namespace, PREFIX)),
         object: Some(Arc::new(FoundingConfigMap::new(
@@ -230,6 +259,12 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         delivery: replica.delivery.clone(),
         door_ca_pem: replica.material.door.cert_pem(),
     };
+    let watched = readable::watch_over(
+        Statuses::new(&client, &args.namespaces),
+        replica.metrics.controller.clone(),
+        replica.stop_token().cancelled_owned(),
+    );
+    replica.spawn("watched namespaces", watched.map(Ok));
     let stop = replica.stop_token();
     let keys_in_order = replica.keys_in_order.clone();
     let controller = Operator::new(
@@ -251,20 +286,29 @@ async fn scaling(
     config: &ServerConfig,
     client: &Client,
     system_namespace: &str,
+    patience: &mut Patience,
 ) -> Result<Option<Scaling>, Failure> {
     let (Some(name), Some(peers)) = (&args.stateful_set, &config.peers) else {
         return Ok(None);
     };
-    let places = peers.places().map_err(Failure::usage)?;
-    let places = Places::new(places, PeerAddress::new(&peers.address));
-    let begun = Scaling::begin(client.clone(), system_namespace, name, places).await;
-    begun.map(Some).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format_args!(
-                "the StatefulSet {system_namespace}/{name} cannot be read: give the operator the rights of deploy/rbac.yaml or of the chart ({})",
-                whole(&error)
-            ),
-        )
-    })
+    loop {
+        let places = peers.places().map_err(Failure::usage)?;
+        let places = Places::new(places, PeerAddress::new(&peers.address));
+        let begun = Scaling::begin(client.clone(), system_namespace, name, places).await;
+        let error = match begun {
+            Ok(scaling) => return Ok(Some(scaling)),
+            Err(error) => error,
+        };
+        let what = format!("the StatefulSet {system_namespace}/{name} cannot be read");
+        let why = told(&error);
+        if !is_away(&error) {
+            return Err(Failure::new(
+                Exit::Failed,
+                format_args!(
+                    "{what}: give the operator the rights of deploy/rbac.yaml or of the chart ({why})"
+                ),
+            ));
+        }
+        patience.wait(&format_args!("{what}: {why}")).await;
+    }
 }

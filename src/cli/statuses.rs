@@ -1,14 +1,19 @@
 //! What the operator asks of the JoinTokens before there is a controller.
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::exit::{Exit, Failure};
-use crate::controller::Seen;
-use crate::founding::{FormerEpoch, FormerEpochs, VaultError, whole};
+use super::readable::Unreadable;
+use crate::controller::{Seen, told};
+use crate::founding::{FormerEpoch, FormerEpochs, VaultError};
 
+/// An API server that takes longer to list nothing much is as good as away.
+const ANSWER: Duration = Duration::from_secs(15);
 /// So many at a time.
 const PAGE: u32 = 500;
 
@@ -36,25 +41,32 @@ impl Statuses {
     /// # Errors
     /// One line: the CustomResourceDefinition is missing, or a right.
     pub async fn check(&self) -> Result<(), Failure> {
-        for tokens in &self.tokens {
-            let listed = tokens.list_metadata(&ListParams::default().limit(1)).await;
-            let Err(error) = listed else { continue };
-            let hint = match &error {
-                kube::Error::Api(status) if status.is_not_found() => {
-                    ": install their definition first (jointoken crd | kubectl apply --server-side -f -)"
-                }
-                kube::Error::Api(status) if status.is_forbidden() => {
-                    ": give the operator the rights of deploy/rbac.yaml or of the chart"
-                }
-                kube::Error::Api(_) => "",
-                _ => ": is the Kubernetes API running, and is this the right kubeconfig?",
-            };
-            return Err(Failure::new(
-                Exit::Failed,
-                format_args!("JoinTokens cannot be listed{hint} ({})", whole(&error)),
-            ));
+        match self.unreadable().await.first() {
+            None => Ok(()),
+            Some(unreadable) => Err(Failure::new(Exit::Failed, unreadable)),
         }
-        Ok(())
+    }
+
+    /// Where JoinTokens cannot be listed, and why.
+    pub async fn unreadable(&self) -> Vec<Unreadable> {
+        let mut unreadable = Vec::new();
+        for tokens in &self.tokens {
+            let params = ListParams::default().limit(1);
+            let listed = tokio::time::timeout(ANSWER, tokens.list_metadata(&params)).await;
+            let listed = listed.unwrap_or_else(|_| {
+                let late = format!("no answer within {} s", ANSWER.as_secs());
+                Err(kube::Error::Service(late.into()))
+            });
+            if let Err(error) = listed {
+                unreadable.push(Unreadable::new(tokens.namespace(), &error));
+            }
+        }
+        unreadable
+    }
+
+    /// In how many places they are listed: each of the named namespaces, or all at once.
+    pub const fn count(&self) -> usize {
+        self.tokens.len()
     }
 
     async fn read(&self) -> Result<FormerEpoch, VaultError> {
@@ -63,7 +75,7 @@ impl Statuses {
             let mut params = ListParams::default().limit(PAGE);
             loop {
                 let page = tokens.list(&params).await;
-                let page = page.map_err(|error| VaultError::new("the JoinTokens", error))?;
+                let page = page.map_err(|error| VaultError::new("the JoinTokens", told(&error)))?;
                 let tokens = page.items.iter().filter_map(Seen::read);
                 for token in tokens {
                     let status = token.status.as_ref();

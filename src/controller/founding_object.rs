@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 
+use super::api_error::told;
 use super::vault::{by_us, metadata, owner};
 use crate::founding::{Creation, ExchangeObject, Founding, FoundingObject, VaultError};
 
@@ -29,7 +30,7 @@ impl FoundingConfigMap {
 
     async fn read(&self) -> Result<Option<Founding>, VaultError> {
         let found = self.config_maps.get_opt(&self.name).await;
-        let found = found.map_err(|error| VaultError::new(self.place(), error))?;
+        let found = found.map_err(|error| VaultError::new(self.place(), told(&error)))?;
         let Some(config_map) = found else {
             return Ok(None);
         };
@@ -57,7 +58,7 @@ impl FoundingConfigMap {
                     VaultError::new(self.place(), "was there a moment ago and is gone")
                 })
             }
-            Err(error) => Err(VaultError::new(self.place(), error)),
+            Err(error) => Err(VaultError::new(self.place(), told(&error))),
         }
     }
 }
@@ -69,7 +70,7 @@ impl FoundingConfigMap {
         there: Founding,
         next: Founding,
     ) -> Result<Creation<Founding>, VaultError> {
-        let failed = |error| VaultError::new(self.place(), error);
+        let failed = |error| VaultError::new(self.place(), told(&error));
         let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
         let data = found.data.get_or_insert_default();
         match owner(data.get("store-id"), data.get("epoch")) {

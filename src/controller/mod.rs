@@ -6,6 +6,7 @@
 //!
 //! This room must not know the joiners' door.
 
+mod api_error;
 mod config;
 mod effect;
 mod error;
@@ -25,6 +26,7 @@ mod vault;
 mod view;
 mod wake;
 
+pub use api_error::{is_away, told};
 pub use config::{ControllerConfig, Minting};
 pub use effect::{Effect, Effected, Effects, Notice};
 pub use error::Error;

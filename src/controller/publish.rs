@@ -6,6 +6,7 @@ use kube::{Client, Resource};
 
 use crate::api::{EventReason, JoinToken};
 
+use super::api_error::told;
 use super::effect::Notice;
 use super::execute::MANAGER;
 
@@ -42,7 +43,11 @@ impl Publisher {
             secondary: None,
         };
         if let Err(error) = self.0.publish(&event, &regarding(resource)).await {
-            tracing::warn!(%error, reason = notice.reason.as_str(), "an event could not be published");
+            tracing::warn!(
+                error = told(&error),
+                reason = notice.reason.as_str(),
+                "an event could not be published"
+            );
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::lifecycle::Issuance;
 use crate::store::TokenStore;
 use crate::telemetry::metrics::ControllerMetrics;
 
+use super::api_error::told_of_watch;
 use super::config::{ControllerConfig, Minting};
 use super::effect::Effects;
 use super::error::Error;
@@ -263,7 +264,10 @@ fn report(context: &Context, result: Reconciled) {
             tracing::trace!(%resource, "woken for a resource that is not there");
         }
         Err(controller::Error::QueueError(error)) => {
-            tracing::warn!(%error, "the watch on JoinTokens failed; it is tried again");
+            tracing::warn!(
+                error = told_of_watch(&error),
+                "the watch on JoinTokens failed; it is tried again"
+            );
         }
         Err(controller::Error::RunnerError(error)) => {
             tracing::error!(%error, "the controller's queue failed");

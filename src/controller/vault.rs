@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::error::discreet;
+use super::api_error::told;
 use crate::founding::{Creation, ExchangeVault, Founding, Item, ItemName, Vault, VaultError};
 
 /// Says which store an object belongs to.
@@ -133,10 +133,7 @@ impl ExchangeVault for SecretVault {
 
 /// An answer that does not parse is not quoted: it may be a key.
 fn failed(place: String, error: kube::Error) -> VaultError {
-    match error {
-        kube::Error::SerdeError(_) => VaultError::new(place, discreet(&error)),
-        error => VaultError::new(place, error),
-    }
+    VaultError::new(place, told(&error))
 }
 
 pub(super) fn by_us() -> PostParams {

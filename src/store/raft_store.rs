@@ -91,7 +91,7 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
                 Ok(waited_for) if waited_for.is_empty() => return Ok(()),
                 Ok(waited_for) if waited_for != said => {
                     tracing::info!(
-                        ?waited_for,
+                        waited_for = waited_for.join(", "),
                         "waiting for the other replicas before the group is founded"
                     );
                     said = waited_for;

@@ -7,6 +7,8 @@ mod connections;
 mod documents;
 mod faults;
 mod joining;
+#[path = "../marks/marks.rs"]
+mod marks;
 mod names;
 mod observed;
 mod offline;

@@ -60,11 +60,13 @@ async fn run(arguments: &[&str], stdin: &str, environment: Option<&str>) -> Ran 
         child.wait_with_output().unwrap()
     });
     let output = soon(output).await.unwrap();
-    Ran {
+    let ran = Ran {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    };
+    crate::marks::check(&ran.stderr);
+    ran
 }
 
 fn text(path: &Path) -> &str {

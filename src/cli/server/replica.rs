@@ -295,7 +295,7 @@ impl Replica {
             limits: DoorLimits::default(),
             observer: Arc::new(self.metrics.door.clone()),
         };
-        tracing::info!(listen = %config.listen, urls = ?config.advertise_urls, "the door is open");
+        tracing::info!(listen = %config.listen, urls = config.advertise_urls.join(", "), "the door is open");
         self.spawn(
             "door",
             bootstrap::serve(door, door_listener, stop.cancelled_owned())
@@ -396,7 +396,9 @@ fn set_aside_if_removed(raft: &RaftStore, data_dir: &Path) {
     }
     match founding::set_aside(data_dir) {
         Ok(aside) => tracing::warn!(
-            aside = ?aside,
+            aside = aside
+                .as_ref()
+                .map(|path| tracing::field::display(path.display())),
             "the data of the removed replica are set aside; started again it joins as a new one, if it is still in the list of members"
         ),
         Err(error) => {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::leaving::Leaving;
 use super::places::{Next, Places};
 use super::stateful_set::StatefulSetOfOurs;
+use crate::controller::api_error::told;
 use crate::store::{Members, PeerAddress, RaftStore, Role};
 use crate::telemetry::metrics::ControllerMetrics;
 
@@ -149,7 +150,11 @@ impl Scaling {
             }
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(%error, stateful_set = self.stateful_set.name(), "the StatefulSet cannot be read: nobody is removed from the group");
+                tracing::warn!(
+                    error = told(&error),
+                    stateful_set = self.stateful_set.name(),
+                    "the StatefulSet cannot be read: nobody is removed from the group"
+                );
                 return;
             }
         }

@@ -42,7 +42,7 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(crate) enum AskError {
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error("{by:016x} refused: {why:?}")]
+    #[error("{by:016x} refused: {}", why.as_str())]
     Refused { by: NodeId, why: Refusal },
 }
 

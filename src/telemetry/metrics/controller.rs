@@ -59,6 +59,8 @@ pub struct ControllerMetrics {
     effects: Family<Effect, Counter>,
     replicas_wanted: Gauge,
     replicas_in_group: Gauge,
+    watches: Gauge,
+    watches_failing: Gauge,
     phases: Phases,
 }
 
@@ -108,6 +110,8 @@ impl ControllerMetrics {
             effects: Family::default(),
             replicas_wanted: Gauge::default(),
             replicas_in_group: Gauge::default(),
+            watches: Gauge::default(),
+            watches_failing: Gauge::default(),
             phases: Phases::default(),
         };
         registry.register(
@@ -140,6 +144,16 @@ impl ControllerMetrics {
             "replicas_in_group",
             "How many of them are let into the group: the odd number that is not above",
             metrics.replicas_in_group.clone(),
+        );
+        registry.register(
+            "watches",
+            "Watches on JoinTokens: one for each namespace that is named, or one for all",
+            metrics.watches.clone(),
+        );
+        registry.register(
+            "watches_failing",
+            "Of these, how many are of namespaces where JoinTokens could not be listed when last looked",
+            metrics.watches_failing.clone(),
         );
         metrics
     }
@@ -175,6 +189,13 @@ impl ControllerMetrics {
         let number = |of| i64::try_from(of).unwrap_or(i64::MAX);
         self.replicas_wanted.set(number(wanted));
         self.replicas_in_group.set(number(in_group));
+    }
+
+    /// JoinTokens are watched in so many places, of which so many cannot be listed.
+    pub fn watched(&self, places: usize, failing: usize) {
+        let number = |of| i64::try_from(of).unwrap_or(i64::MAX);
+        self.watches.set(number(places));
+        self.watches_failing.set(number(failing));
     }
 
     /// The controller wrote or proposed something; `effect` is of its closed set.

@@ -3,6 +3,7 @@
 
 mod controller;
 mod door;
+mod log;
 mod store;
 
 use std::fmt;
@@ -44,6 +45,7 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry.register_collector(Box::new(HealthCollector(health)));
+        registry.register_collector(Box::new(log::LogCollector));
         let keys_in_order = Gauge::default();
         keys_in_order.set(1);
         registry.register(
