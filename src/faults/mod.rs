@@ -48,6 +48,8 @@ pub enum Fault {
     NodeIdUsedAgain,
     /// A disk is set back though there is something that was acknowledged and is not on all others'.
     SetBackTooSoon,
+    /// A replica whose disk was set back may campaign, though something outside of it tells so.
+    SetBackCampaigns,
     /// A replica that says to lack what it had acknowledged is believed.
     AcknowledgedTakenBack,
     /// A revision that has a token is given another.

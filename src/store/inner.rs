@@ -88,13 +88,15 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, OpenError> {
-        let raft_config = config.raft()?;
+        config.settings.check()?;
         let salt = Rt::thread_rng().next_u64();
         let opened = {
             let (config, disk) = (config.clone(), disk.clone());
             let data_dir = config.data_dir.clone();
             blocking::<Rt, _>(&data_dir, move || folder::open(&config, disk, salt)).await?
         };
+        let behind = opened.behind;
+        let raft_config = config.raft(behind.is_empty() || faults::is_on(Fault::SetBackCampaigns))?;
         let (log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
         let live = Arc::new(Live::new(State::new()));
         let image_bytes = opened.snapshots.image_bytes();
@@ -153,6 +155,11 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             Rt::spawn(async move { Duties::new().run(&inner).await })
         };
         lock_of(&inner.tasks).extend([duties, follow, writer]);
+        if !behind.is_empty() {
+            let catching_up = inner.clone();
+            let catching_up = Rt::spawn(async move { catching_up.catch_up(behind).await });
+            lock_of(&inner.tasks).push(catching_up);
+        }
         if inner.group.is_some() {
             let group = inner.clone();
             let pulses = Rt::spawn(async move { group.pulses().await });

@@ -4,6 +4,7 @@
 
 mod audit;
 mod backup;
+mod behind;
 mod codec;
 mod config;
 pub mod disk;
@@ -23,6 +24,7 @@ mod open_error;
 mod peers;
 mod proposing;
 mod raft_store;
+mod reached;
 mod record_query;
 pub mod reference;
 mod rounds;
@@ -48,6 +50,7 @@ pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 #[cfg(debug_assertions)]
 pub use peers::{EntryName, Overheard, Promise, Ruler, overhear};
 pub use raft_store::RaftStore;
+pub use reached::{NotReached, Reached, Witness};
 pub use record_query::{RecordPage, RecordQuery};
 pub use seed::{Seed, seed};
 pub use survivor::Survivor;

@@ -26,7 +26,7 @@ use super::record_query::{RecordPage, RecordQuery};
 use super::token_store::{Change, Committed, Health, StoreError, TokenStore};
 use super::types::Member;
 use super::upgrade::{Rules, UpgradeError};
-use super::{OpenError, StoreConfig};
+use super::{OpenError, Reached, StoreConfig};
 
 /// How long a founding waits for its first commit before it asks again.
 const FIRST_COMMIT: Duration = Duration::from_secs(5);
@@ -145,6 +145,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// If the disk fails.
     pub async fn founding_complete(&self) -> Result<(), OpenError> {
         self.0.settle().await
+    }
+
+    /// Up to where everything is known here to be committed.
+    pub fn reached(&self) -> Option<Reached> {
+        self.0.reached()
     }
 
     /// What answers this replica's peers.
