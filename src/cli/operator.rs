@@ -21,7 +21,7 @@ use super::stop;
 use crate::controller::{
     ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault,
 };
-use crate::founding::whole;
+use crate::founding::{ReachedMark, whole};
 use crate::store::PeerAddress;
 use crate::token::is_node_name;
 
@@ -193,17 +193,19 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         .clone()
         .unwrap_or_else(|| kube.default_namespace.clone());
     let client = kubernetes::client(kube)?;
-    let statuses = Statuses::new(&client, &args.namespaces);
+    let statuses = Arc::new(Statuses::new(&client, &args.namespaces));
     statuses.check().await?;
     let scaling = scaling(args, config, &client, &system_namespace).await?;
+    let object = Arc::new(FoundingConfigMap::new(
+        client.clone(),
+        &system_namespace,
+        PREFIX,
+    ));
     let ground = Ground {
+        mark: Arc::clone(&object) as Arc<dyn ReachedMark>,
         vault: Arc::new(SecretVault::new(client.clone(), &system_namespace, PREFIX)),
-        object: Some(Arc::new(FoundingConfigMap::new(
-            client.clone(),
-            &system_namespace,
-            PREFIX,
-        ))),
-        former: Some(&statuses),
+        object: Some(object),
+        former: Some(statuses),
         // The founding object says whether there is one.
         may_found_group: true,
         list: scaling.as_ref().map(Scaling::list),

@@ -6,8 +6,10 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::exit::{Exit, Failure};
+use crate::api::JoinToken;
 use crate::controller::Seen;
-use crate::founding::{FormerEpoch, FormerEpochs, VaultError, whole};
+use crate::founding::{FormerEpoch, FormerEpochs, Founding, VaultError, whole};
+use crate::store::Witness;
 
 /// So many at a time.
 const PAGE: u32 = 500;
@@ -59,35 +61,72 @@ impl Statuses {
 
     async fn read(&self) -> Result<FormerEpoch, VaultError> {
         let mut greatest = FormerEpoch::default();
+        self.each(|token| {
+            let status = token.status.as_ref();
+            let epoch = status.and_then(|status| status.store_epoch).unwrap_or(0);
+            if epoch > greatest.epoch {
+                let place = place(token);
+                greatest = FormerEpoch { epoch, place };
+            }
+        })
+        .await?;
+        Ok(greatest)
+    }
+
+    /// Looks at each that can be read.
+    async fn each(&self, mut look: impl FnMut(&JoinToken) + Send) -> Result<(), VaultError> {
         for tokens in &self.tokens {
             let mut params = ListParams::default().limit(PAGE);
             loop {
                 let page = tokens.list(&params).await;
                 let page = page.map_err(|error| VaultError::new("the JoinTokens", error))?;
-                let tokens = page.items.iter().filter_map(Seen::read);
-                for token in tokens {
-                    let status = token.status.as_ref();
-                    let epoch = status.and_then(|status| status.store_epoch).unwrap_or(0);
-                    if epoch > greatest.epoch {
-                        let namespace = token.namespace().unwrap_or_default();
-                        let place =
-                            format!("the status of JoinToken {namespace}/{}", token.name_any());
-                        greatest = FormerEpoch { epoch, place };
-                    }
-                }
+                page.items.iter().filter_map(Seen::read).for_each(&mut look);
                 match page.metadata.continue_.filter(|more| !more.is_empty()) {
                     Some(more) => params = params.continue_token(&more),
                     None => break,
                 }
             }
         }
-        Ok(greatest)
+        Ok(())
     }
+}
+
+impl Statuses {
+    /// What tells of the highest place in this store's own log, if anything does.
+    async fn witness(&self, of: Founding) -> Result<Option<Witness>, VaultError> {
+        let mut highest: Option<Witness> = None;
+        self.each(|token| {
+            let Some(status) = token.status.as_ref() else {
+                return;
+            };
+            // By the epoch alone: a restored store has another.
+            let index = status.store_index.filter(|_| status.store_epoch == Some(of.epoch));
+            let Some(index) = index.filter(|index| highest.as_ref().is_none_or(|of| of.index < *index)) else {
+                return;
+            };
+            highest = Some(Witness {
+                term: None,
+                index,
+                place: place(token),
+            });
+        })
+        .await?;
+        Ok(highest)
+    }
+}
+
+fn place(token: &JoinToken) -> String {
+    let namespace = token.namespace().unwrap_or_default();
+    format!("the status of JoinToken {namespace}/{}", token.name_any())
 }
 
 impl FormerEpochs for Statuses {
     fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
         self.read().boxed()
+    }
+
+    fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Option<Witness>, VaultError>> {
+        self.witness(of).boxed()
     }
 }
 

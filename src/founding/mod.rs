@@ -24,6 +24,7 @@ mod identity;
 mod item;
 mod key_ring;
 mod material;
+mod reached;
 mod replace;
 mod restore;
 mod set_aside;
@@ -41,6 +42,7 @@ pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
+pub use reached::{ReachedFile, ReachedMark, Remembered, SeenObject};
 pub use replace::{ReplaceError, ReplaceRequest, Replacement};
 pub use restore::{
     Home, Mismatch, Plan, Prospect, Report, RestoreError, RestoreRequest, Unfinished,

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use futures::future::BoxFuture;
 
 use super::item::{Item, ItemName};
+use crate::store::Witness;
 use crate::token::StoreId;
 
 /// What came of creating something that may be created once.
@@ -83,6 +84,12 @@ pub trait ExchangeObject: FoundingObject {
 pub trait FormerEpochs: Send + Sync {
     /// The greatest epoch that anything tells of; 0 if nothing does.
     fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>>;
+
+    /// What tells of the highest place in this store's own log, if anything does.
+    fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Option<Witness>, VaultError>> {
+        let _ = of;
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// An epoch that something tells of.

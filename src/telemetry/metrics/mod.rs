@@ -27,6 +27,8 @@ pub struct Metrics {
     registry: Registry,
     /// 1 while every key is as the store was founded with it.
     pub keys_in_order: Gauge,
+    /// 1 while how far the log has been is remembered outside of the data folder.
+    pub mark_in_order: Gauge,
     /// The controller's part.
     pub controller: ControllerMetrics,
     /// The door's part: also who writes its refusals down.
@@ -51,6 +53,13 @@ impl Metrics {
             "1 while every key is as the store was founded with it; else nothing is minted or signed",
             keys_in_order.clone(),
         );
+        let mark_in_order = Gauge::default();
+        mark_in_order.set(1);
+        registry.register(
+            "mark_in_order",
+            "1 while how far the log has been is remembered outside of the data folder, as far as this replica has to see to it",
+            mark_in_order.clone(),
+        );
         let store = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
         let controller =
             ControllerMetrics::register(registry.sub_registry_with_prefix("controller"));
@@ -59,6 +68,7 @@ impl Metrics {
         Self {
             registry,
             keys_in_order,
+            mark_in_order,
             controller,
             door,
             store,
