@@ -100,8 +100,12 @@ impl Statuses {
                 return;
             };
             // By the epoch alone: a restored store has another.
-            let index = status.store_index.filter(|_| status.store_epoch == Some(of.epoch));
-            let Some(index) = index.filter(|index| highest.as_ref().is_none_or(|of| of.index < *index)) else {
+            let index = status
+                .store_index
+                .filter(|_| status.store_epoch == Some(of.epoch));
+            let Some(index) =
+                index.filter(|index| highest.as_ref().is_none_or(|of| of.index < *index))
+            else {
                 return;
             };
             highest = Some(Witness {

@@ -72,7 +72,10 @@ impl FoundingConfigMap {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let there = self.read().await?;
                 there.map(Creation::Exists).ok_or_else(|| {
-                    VaultError::new(FoundingObject::place(self), "was there a moment ago and is gone")
+                    VaultError::new(
+                        FoundingObject::place(self),
+                        "was there a moment ago and is gone",
+                    )
                 })
             }
             Err(error) => Err(VaultError::new(FoundingObject::place(self), error)),
@@ -154,7 +157,10 @@ impl FoundingConfigMap {
         let found = found.map_err(|error| VaultError::new(FoundingObject::place(self), error))?;
         match founding_of(&found) {
             Some(founding) if founding.store_id == of => Ok(found),
-            _ => Err(VaultError::unfit(FoundingObject::place(self), "is not this store's any more")),
+            _ => Err(VaultError::unfit(
+                FoundingObject::place(self),
+                "is not this store's any more",
+            )),
         }
     }
 

@@ -220,7 +220,11 @@ mod tests {
         }
         assert_eq!(file.load(one).unwrap().reached, None);
         assert_eq!(fs::read_dir(&file.folder).unwrap().count(), 1);
-        for odd in ["", "jointoken reached 1\n", "jointoken reached 1\nstore-id x\nreached 1.1\n"] {
+        for odd in [
+            "",
+            "jointoken reached 1\n",
+            "jointoken reached 1\nstore-id x\nreached 1.1\n",
+        ] {
             fs::write(file.path(), odd).unwrap();
             assert!(file.load(one).unwrap_err().is_unfit, "{odd:?}");
             assert!(file.save(one, at_entry(9, 9)).is_err(), "{odd:?}");

@@ -10,7 +10,6 @@ use std::time::Duration;
 use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver as _;
 
-
 use super::inner::Inner;
 use super::log;
 use super::open_error::INSTEAD;

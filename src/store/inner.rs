@@ -96,7 +96,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             blocking::<Rt, _>(&data_dir, move || folder::open(&config, disk, salt)).await?
         };
         let behind = opened.behind;
-        let raft_config = config.raft(behind.is_empty() || faults::is_on(Fault::SetBackCampaigns))?;
+        let raft_config =
+            config.raft(behind.is_empty() || faults::is_on(Fault::SetBackCampaigns))?;
         let (log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
         let live = Arc::new(Live::new(State::new()));
         let image_bytes = opened.snapshots.image_bytes();

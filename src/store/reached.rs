@@ -98,7 +98,9 @@ mod tests {
         let reached = Reached { term: 3, index: 17 };
         assert_eq!(reached.to_string(), "3.17");
         assert_eq!("3.17".parse(), Ok(reached));
-        for odd in ["", "3", "3.", ".17", "03.17", "3.17 ", "3.17.1", "-3.17", "3.+1"] {
+        for odd in [
+            "", "3", "3.", ".17", "03.17", "3.17 ", "3.17.1", "-3.17", "3.+1",
+        ] {
             assert_eq!(odd.parse::<Reached>(), Err(NotReached), "{odd:?}");
         }
     }

@@ -34,6 +34,7 @@ mod restoring;
 mod rights;
 mod rolling;
 mod scaling;
+mod set_back;
 mod snapshots;
 mod socket;
 mod stopping;

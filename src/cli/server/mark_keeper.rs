@@ -52,7 +52,10 @@ impl MarkKeeper {
         let written = self.mark.remember(self.identity.store_id, reached);
         let written = match tokio::time::timeout(PATIENCE, written).await {
             Ok(written) => written,
-            Err(_) => Err(VaultError::new(self.mark.place(), "was not written in time")),
+            Err(_) => Err(VaultError::new(
+                self.mark.place(),
+                "was not written in time",
+            )),
         };
         self.gauge.set(i64::from(written.is_ok()));
         let was_stale = std::mem::replace(&mut self.is_stale, written.is_err());
@@ -60,7 +63,9 @@ impl MarkKeeper {
             Ok(remembered) => {
                 self.written = Some(reached);
                 if was_stale {
-                    tracing::info!("how far the log has been is remembered outside of the data folder again");
+                    tracing::info!(
+                        "how far the log has been is remembered outside of the data folder again"
+                    );
                 }
                 self.adopt(&remembered);
                 true

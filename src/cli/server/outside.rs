@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::founding::{
-    FormerEpochs, Identity, ReachedMark, Remembered, SeenObject, VaultError,
-};
+use crate::founding::{FormerEpochs, Identity, ReachedMark, Remembered, SeenObject, VaultError};
 use crate::store::{OpenError, Witness};
 
 /// How long it is waited after a look that failed.
@@ -64,7 +62,8 @@ impl Outside {
                 )));
             }
             Some(seen) => tracing::warn!(
-                object, before = seen,
+                object,
+                before = seen,
                 "the founding object was made anew, and it was said that the data folders are those in use last: this one is gone on with"
             ),
             None => {}

@@ -210,9 +210,7 @@ impl Replica {
             audit: auditing,
         };
         let stop = replica.parts.stop_token();
-        replica
-            .parts
-            .spawn("mark", mark_keeper.run(stop).map(Ok));
+        replica.parts.spawn("mark", mark_keeper.run(stop).map(Ok));
         replica.parts.spawn_until_stop("key guard", guard.run());
         replica
             .parts

@@ -15,6 +15,7 @@ mod life;
 mod machine;
 mod oracle;
 mod reshaping;
+mod set_back_together;
 mod token_model;
 mod verdict;
 mod world;

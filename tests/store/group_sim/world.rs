@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use jointoken::faults::{self, Fault};
 use jointoken::store::{
-    GroupConfig, Health, Identity, PeerAddress, RaftStore, StoreConfig, TokenStore as _, identity,
+    GroupConfig, Health, Identity, PeerAddress, RaftStore, Reached, StoreConfig, TokenStore as _,
+    identity,
 };
 use openraft::AsyncRuntime as _;
 use rand::rngs::SmallRng;
@@ -51,6 +52,9 @@ pub struct World {
     pub faults: AtomicU64,
     /// The disks that were set back.
     pub set_back: AtomicU64,
+    /// Something outside of the disks remembers how far the log was.
+    pub remembers: AtomicBool,
+    pub(super) mark: Mutex<Option<Reached>>,
     /// The states that were compared.
     pub compared: AtomicU64,
     pub(super) states: Mutex<BTreeMap<u64, u32>>,
@@ -89,6 +93,8 @@ impl World {
             quiet: AtomicBool::new(false),
             faults: AtomicU64::new(0),
             set_back: AtomicU64::new(0),
+            remembers: AtomicBool::new(true),
+            mark: Mutex::default(),
             compared: AtomicU64::new(0),
             states: Mutex::default(),
             wrong_clock: Mutex::default(),
@@ -178,6 +184,7 @@ impl World {
             (disk, clock, port, address, process, machine.excuse)
         };
         let mut config = self.config.clone();
+        config.witnesses = self.remember();
         config.group = Some(GroupConfig {
             address,
             list: watch::Sender::new(list).subscribe(),
