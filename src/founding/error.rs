@@ -65,7 +65,7 @@ pub enum FoundingError {
     },
     /// The founding object has vanished.
     #[error(
-        "{place} is missing: it was made when the store was founded. Is this the namespace that it was founded in? Then create it again with the data store-id: \"{}\" and epoch: \"{}\"",
+        "{place} is missing: it was made when the store was founded. Is this the namespace that it was founded in? Then create it again with the data store-id: \"{}\" and epoch: \"{}\" (while no replica runs, the next start says how to tell that the volumes are those in use last)",
         .ours.store_id, .ours.epoch
     )]
     ObjectMissing {
