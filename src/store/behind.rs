@@ -69,9 +69,11 @@ fn is_only_voter(snapshot: Option<&SnapshotMeta>, log: &log::Found, node_id: Nod
 }
 
 impl<Rt: AsyncRuntime> Inner<Rt> {
-    /// Campaigns again as soon as the log has been as far as all of these tell. Until then it says so while nobody leads.
+    /// Campaigns again as soon as the log has been as far as all of these tell. Until then it says so whenever it was sent
+    /// nothing for a while. (Whom openraft takes for the leader does not tell: after a restart that is whoever was it before.)
     pub(super) async fn catch_up(self: Arc<Self>, mut behind: Vec<Witness>) {
         let mut looks: u32 = 0;
+        let mut before = None;
         while !self.is_stopping() {
             let last = self.log_gauge().last();
             behind.retain(|witness| !witness.is_met(last));
@@ -80,23 +82,20 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 self.raft().runtime_config().elect(true);
                 return;
             };
+            if before != Some(last) {
+                (looks, before) = (0, Some(last));
+            }
             looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(SAY) && !self.has_leader() {
+            if looks.is_multiple_of(SAY) {
                 tracing::error!(
                     log_ends_at = ?last.map(|last| Reached::from(last).to_string()),
                     %witness,
-                    "no replica that is there has a log that goes as far as what was committed: none leads, since it would admit used tokens again. \
+                    "this replica still lacks what was committed, and is sent nothing. If no replica leads, all that are there were set back, and none comes to lead, since it would admit used tokens again. \
                      Bring those back that were in use last. If they are lost for good: {INSTEAD}"
                 );
             }
             Rt::sleep(LOOK).await;
         }
-    }
-
-    fn has_leader(&self) -> bool {
-        let health = self.health();
-        let health = health.borrow();
-        health.leader_known && !health.cut_off
     }
 
     /// Up to where everything is known here to be committed.

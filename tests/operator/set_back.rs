@@ -270,10 +270,7 @@ async fn a_volume_that_was_set_back_is_refused_whatever_is_set_back_with_it() {
 
     // It is lost, and a new store is made of the copy.
     set_back(&place.data(), &copy);
-    place
-        .setup()
-        .run()
-        .fails(1, &["is another object", recover]);
+    place.setup().run().fails(1, &[older, &mark, recover]);
     let aside = set_aside(&place.data());
     let what = ["store", "recover", text(&aside)];
     let recovered = restore_into(&place.data(), &place, &what, &["--yes", "--output", "json"]);

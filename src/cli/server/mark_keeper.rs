@@ -37,6 +37,10 @@ impl MarkKeeper {
         if self.is_ours() {
             self.write().await;
         }
+        let seen = self.mark.seen().and_then(|seen| seen.borrow().clone());
+        if let Some(seen) = seen {
+            self.adopt(&seen);
+        }
     }
 
     /// A shared one is the leader's to write.
@@ -92,7 +96,9 @@ impl MarkKeeper {
         let kept = file.load().and_then(|seen| {
             let is_new = seen.as_ref() != Some(object);
             if is_new {
-                tracing::warn!(object, before = seen, "the founding object was made anew: it is gone on with, since this replica ran meanwhile");
+                if let Some(before) = seen {
+                    tracing::warn!(object, before, "the founding object was made anew: it is gone on with, since this replica ran meanwhile, or it was said that the volumes are those in use last");
+                }
                 file.save(object)?;
             }
             Ok(())

@@ -50,25 +50,18 @@ impl Outside {
             return Ok(());
         };
         let file = SeenObject::of(of, &self.data_dir);
-        let seen = file.load().map_err(outside)?;
-        match seen {
-            Some(seen) if seen == *object => return Ok(()),
-            Some(seen) if !remembered.folders_are_current => {
-                return Err(OpenError::Outside(another(
+        // It is kept when the store is open: nothing is changed in a folder that is refused.
+        match file.load().map_err(outside)? {
+            Some(seen) if seen != *object && !remembered.folders_are_current => {
+                Err(OpenError::Outside(another(
                     &self.mark.place(),
                     object,
                     &seen,
                     &self.data_dir.display().to_string(),
-                )));
+                )))
             }
-            Some(seen) => tracing::warn!(
-                object,
-                before = seen,
-                "the founding object was made anew, and it was said that the data folders are those in use last: this one is gone on with"
-            ),
-            None => {}
+            _ => Ok(()),
         }
-        file.save(object).map_err(outside)
     }
 }
 
