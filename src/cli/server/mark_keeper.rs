@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::founding::{Identity, ReachedMark, Remembered, SeenObject, VaultError};
 use crate::store::{Change, RaftStore, Reached, TokenStore as _};
+use crate::telemetry::metrics::Metrics;
 
 /// It is written at most so often while the replica runs, and only if something has changed.
 const EVERY: Duration = Duration::from_secs(10);
@@ -23,8 +23,8 @@ pub(super) struct MarkKeeper {
     pub mark: Arc<dyn ReachedMark>,
     pub identity: Identity,
     pub data_dir: PathBuf,
-    /// 1 while the mark is as far as it should be.
-    pub gauge: Gauge,
+    /// Show whether the mark is as far as it should be.
+    pub metrics: Arc<Metrics>,
     /// What was written last.
     pub written: Option<Reached>,
     /// The last write failed.
@@ -61,7 +61,7 @@ impl MarkKeeper {
                 "was not written in time",
             )),
         };
-        self.gauge.set(i64::from(written.is_ok()));
+        self.metrics.mark_in_order.set(i64::from(written.is_ok()));
         let was_stale = std::mem::replace(&mut self.is_stale, written.is_err());
         match written {
             Ok(remembered) => {

@@ -175,7 +175,7 @@ impl Replica {
             mark: ground.mark,
             identity: opened.identity.clone(),
             data_dir: config.data_dir.clone(),
-            gauge: metrics.mark_in_order.clone(),
+            metrics: Arc::clone(&metrics),
             written: None,
             is_stale: false,
         };
