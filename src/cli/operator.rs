@@ -16,12 +16,12 @@ use super::kubernetes::{self, PREFIX};
 use super::logging::LogArgs;
 use super::output::Output;
 use super::server::{Ground, Replica};
-use super::statuses::Statuses;
+use super::statuses::{Statuses, TakeOver};
 use super::stop;
 use crate::controller::{
     ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault,
 };
-use crate::founding::whole;
+use crate::founding::{ExchangeObject as _, FoundingObject, whole};
 use crate::store::PeerAddress;
 use crate::token::is_node_name;
 
@@ -69,6 +69,15 @@ pub struct Args {
     /// Namespaces whose JoinTokens are served [default: all]
     #[arg(long = "namespace", value_name = "NAMES", value_delimiter = ',')]
     namespaces: Vec<String>,
+    /// Class of the JoinTokens that are served: those with this spec.className [default: those without]
+    #[arg(long, value_name = "NAME", env = "JOINTOKEN_CLASS")]
+    class: Option<String>,
+    /// Take over the JoinTokens of this store, which is gone for good: its id, as status.storeId shows it; may be repeated
+    ///
+    /// Its unused tokens are ended, and used JoinTokens stay used. Never name a store that an operator still serves.
+    /// `unnamed` stands for the store of which statuses of an earlier release tell.
+    #[arg(long, value_name = "STORE_ID", value_delimiter = ',', value_parser = TakeOver::parse)]
+    take_over: Vec<TakeOver>,
     /// Namespace of the operator's own Secrets and founding ConfigMap [default: where it runs]
     #[arg(long, value_name = "NAME", env = "JOINTOKEN_SYSTEM_NAMESPACE")]
     system_namespace: Option<String>,
@@ -146,6 +155,11 @@ impl Args {
                 "{odd:?} is not the name of a namespace: --namespace takes names separated by commas, and none at all stands for every namespace"
             )));
         }
+        if let Some(odd) = self.class.iter().find(|name| !is_node_name(name)) {
+            return Err(Failure::usage(format_args!(
+                "{odd:?} is not the name of a class: use a-z, 0-9 and '-', at most 63, as spec.className does"
+            )));
+        }
         if self.namespaces.iter().collect::<BTreeSet<_>>().len() < self.namespaces.len() {
             return Err(Failure::usage("--namespace names a namespace twice"));
         }
@@ -193,16 +207,19 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         .clone()
         .unwrap_or_else(|| kube.default_namespace.clone());
     let client = kubernetes::client(kube)?;
-    let statuses = Statuses::new(&client, &args.namespaces);
+    let statuses = Statuses::new(&client, &args.namespaces)
+        .of_class(args.class.as_deref())
+        .taking_over(&args.take_over);
     statuses.check().await?;
     let scaling = scaling(args, config, &client, &system_namespace).await?;
+    let object = Arc::new(FoundingConfigMap::new(
+        client.clone(),
+        &system_namespace,
+        PREFIX,
+    ));
     let ground = Ground {
         vault: Arc::new(SecretVault::new(client.clone(), &system_namespace, PREFIX)),
-        object: Some(Arc::new(FoundingConfigMap::new(
-            client.clone(),
-            &system_namespace,
-            PREFIX,
-        ))),
+        object: Some(Arc::clone(&object) as Arc<dyn FoundingObject>),
         former: Some(&statuses),
         // The founding object says whether there is one.
         may_found_group: true,
@@ -220,8 +237,13 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
     if let Some(scaling) = scaling {
         replica.follow(scaling);
     }
+    if let Err(failure) = take_over(args, &object).await {
+        replica.shut_down().await;
+        return Err(failure);
+    }
     let controller_config = ControllerConfig {
         namespaces: args.namespaces.clone(),
+        class: args.class.clone(),
         node_names: config.bare_name_patterns().map_err(Failure::usage)?,
         instance: std::env::var("POD_NAME").ok(),
     };
@@ -240,9 +262,21 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         Arc::clone(&replica.clock),
         replica.metrics.controller.clone(),
     )
-    .with_keys_in_order(keys_in_order);
+    .with_keys_in_order(keys_in_order)
+    .with_former_stores(object.former_stores());
     replica.spawn("controller", controller.run(stop.cancelled_owned()).map(Ok));
     Ok(replica)
+}
+
+/// Notes the stores that are taken over, where every replica reads it.
+async fn take_over(args: &Args, object: &FoundingConfigMap) -> Result<(), Failure> {
+    let ids: Vec<_> = args.take_over.iter().filter_map(TakeOver::id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(stores = ?ids, "the JoinTokens of these stores are taken over");
+    let noted = object.add_former(&ids).await;
+    noted.map_err(|error| Failure::new(Exit::Failed, whole(&error)))
 }
 
 /// What makes the group as large as the StatefulSet is, if there is one.

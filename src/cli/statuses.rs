@@ -6,8 +6,38 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::exit::{Exit, Failure};
-use crate::controller::Seen;
-use crate::founding::{FormerEpoch, FormerEpochs, VaultError, whole};
+use crate::api::JoinToken;
+use crate::controller::{Seen, told_store};
+use crate::founding::{FormerEpoch, FormerEpochs, Stranger, UNNAMED, VaultError, whole};
+use crate::token::StoreId;
+
+/// A store that is gone for good, whose JoinTokens another one takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakeOver {
+    Store(StoreId),
+    /// The one of which statuses of an earlier release tell.
+    Unnamed,
+}
+
+impl TakeOver {
+    /// From the command line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == UNNAMED {
+            return Ok(Self::Unnamed);
+        }
+        let id = text.parse();
+        id.map(Self::Store)
+            .map_err(|error| format!("{error}, as status.storeId shows them"))
+    }
+
+    /// Its id, if it has one.
+    pub const fn id(&self) -> Option<StoreId> {
+        match self {
+            Self::Store(id) => Some(*id),
+            Self::Unnamed => None,
+        }
+    }
+}
 
 /// So many at a time.
 const PAGE: u32 = 500;
@@ -16,6 +46,10 @@ const PAGE: u32 = 500;
 pub struct Statuses {
     /// As far as they can be read: one that somebody has spoiled must not keep a store from being founded.
     tokens: Vec<Api<Seen>>,
+    /// Which class of them; `None`: all.
+    class: Option<Option<String>>,
+    taken_over: Vec<StoreId>,
+    takes_over_unnamed: bool,
 }
 
 impl Statuses {
@@ -28,7 +62,30 @@ impl Statuses {
                 .map(|namespace| Api::namespaced(client.clone(), namespace))
                 .collect(),
         };
-        Self { tokens }
+        Self {
+            tokens,
+            class: None,
+            taken_over: Vec::new(),
+            takes_over_unnamed: false,
+        }
+    }
+
+    /// Only those of this class; `None`: without one.
+    pub fn of_class(self, class: Option<&str>) -> Self {
+        Self {
+            class: Some(class.map(str::to_owned)),
+            ..self
+        }
+    }
+
+    /// Those of these stores are no stranger's.
+    pub fn taking_over(self, stores: &[TakeOver]) -> Self {
+        let ids = stores.iter().filter_map(|store| store.id());
+        Self {
+            taken_over: ids.collect(),
+            takes_over_unnamed: stores.contains(&TakeOver::Unnamed),
+            ..self
+        }
     }
 
     /// Whether JoinTokens can be listed at all.
@@ -57,37 +114,96 @@ impl Statuses {
         Ok(())
     }
 
-    async fn read(&self) -> Result<FormerEpoch, VaultError> {
-        let mut greatest = FormerEpoch::default();
+    /// Shows each that is of the class.
+    async fn each(&self, mut see: impl FnMut(&JoinToken)) -> Result<(), VaultError> {
         for tokens in &self.tokens {
             let mut params = ListParams::default().limit(PAGE);
             loop {
                 let page = tokens.list(&params).await;
                 let page = page.map_err(|error| VaultError::new("the JoinTokens", error))?;
                 let tokens = page.items.iter().filter_map(Seen::read);
-                for token in tokens {
-                    let status = token.status.as_ref();
-                    let epoch = status.and_then(|status| status.store_epoch).unwrap_or(0);
-                    if epoch > greatest.epoch {
-                        let namespace = token.namespace().unwrap_or_default();
-                        let place =
-                            format!("the status of JoinToken {namespace}/{}", token.name_any());
-                        greatest = FormerEpoch { epoch, place };
-                    }
-                }
+                tokens.filter(|token| self.serves(token)).for_each(&mut see);
                 match page.metadata.continue_.filter(|more| !more.is_empty()) {
                     Some(more) => params = params.continue_token(&more),
                     None => break,
                 }
             }
         }
+        Ok(())
+    }
+
+    fn serves(&self, token: &JoinToken) -> bool {
+        let class = self.class.as_ref();
+        class.is_none_or(|class| token.spec.class_name == *class)
+    }
+
+    async fn read(&self) -> Result<FormerEpoch, VaultError> {
+        let mut greatest = FormerEpoch::default();
+        self.each(|token| {
+            let status = token.status.as_ref();
+            let epoch = status.and_then(|status| status.store_epoch).unwrap_or(0);
+            if epoch > greatest.epoch {
+                let place = format!("the status of {}", named(token));
+                greatest = FormerEpoch { epoch, place };
+            }
+        })
+        .await?;
         Ok(greatest)
     }
+
+    async fn read_stores(&self) -> Result<Vec<Stranger>, VaultError> {
+        let mut strangers: Vec<Stranger> = Vec::new();
+        self.each(|token| {
+            let store_id = match told_store(token).map(str::parse::<StoreId>) {
+                Some(Ok(store_id)) => Some(store_id),
+                // Nobody has written anything about it.
+                None if !tells_of_store(token) => return,
+                None | Some(Err(_)) => None,
+            };
+            let is_known = match store_id {
+                Some(store_id) => self.taken_over.contains(&store_id),
+                None => self.takes_over_unnamed,
+            };
+            if is_known {
+                return;
+            }
+            match strangers
+                .iter_mut()
+                .find(|other| other.store_id == store_id)
+            {
+                Some(stranger) => stranger.count += 1,
+                None => strangers.push(Stranger {
+                    store_id,
+                    place: named(token),
+                    count: 1,
+                }),
+            }
+        })
+        .await?;
+        Ok(strangers)
+    }
+}
+
+fn named(token: &JoinToken) -> String {
+    let namespace = token.namespace().unwrap_or_default();
+    format!("JoinToken {namespace}/{}", token.name_any())
+}
+
+/// The status was written by a store, though by an earlier release that did not name it.
+fn tells_of_store(token: &JoinToken) -> bool {
+    token
+        .status
+        .as_ref()
+        .is_some_and(|status| status.store_epoch.is_some() || status.token_id.is_some())
 }
 
 impl FormerEpochs for Statuses {
     fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
         self.read().boxed()
+    }
+
+    fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>> {
+        self.read_stores().boxed()
     }
 }
 

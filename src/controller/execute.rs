@@ -17,6 +17,7 @@ use crate::store::{TokenStore, submit};
 
 use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
+use super::ownership::{CLAIM, claim};
 use super::publish::Publisher;
 use super::secret::SecretContent;
 use super::seen::Seen;
@@ -46,12 +47,14 @@ impl RealEffects {
         &self,
         resource: &JoinToken,
         change: impl FnOnce(&mut Vec<String>),
+        annotations: Value,
     ) -> Result<Effected, Error> {
         let mut finalizers = resource.finalizers().to_vec();
         change(&mut finalizers);
         let patch = json!({ "metadata": {
             "resourceVersion": resource.metadata.resource_version,
             "finalizers": finalizers,
+            "annotations": annotations,
         }});
         let api = resources(&self.client, resource);
         let patched = api
@@ -179,14 +182,19 @@ impl RealEffects {
     ) -> Result<Effected, Error> {
         match effect {
             Effect::AddFinalizer => {
-                self.patch_finalizers(resource, |finalizers| finalizers.push(FINALIZER.to_owned()))
-                    .await
+                let founded = self.store.founded().ok_or(Error::NotFounded)?;
+                let add = |finalizers: &mut Vec<String>| {
+                    if !finalizers.iter().any(|name| name == FINALIZER) {
+                        finalizers.push(FINALIZER.to_owned());
+                    }
+                };
+                let claim = json!({ CLAIM: claim(resource, founded.store_id) });
+                self.patch_finalizers(resource, add, claim).await
             }
             Effect::RemoveFinalizer => {
-                self.patch_finalizers(resource, |finalizers| {
-                    finalizers.retain(|name| name != FINALIZER)
-                })
-                .await
+                let remove =
+                    |finalizers: &mut Vec<String>| finalizers.retain(|name| name != FINALIZER);
+                self.patch_finalizers(resource, remove, json!({})).await
             }
             Effect::Register(register) => {
                 let outcome = submit(&*self.store, (**register).clone()).await?;
@@ -285,7 +293,7 @@ fn status_patch(resource: &JoinToken, old: &JoinTokenStatus, new: &JoinTokenStat
 }
 
 /// Every field of a status.
-const STATUS_FIELDS: [&str; 15] = [
+const STATUS_FIELDS: [&str; 16] = [
     "observedGeneration",
     "phase",
     "revision",
@@ -298,6 +306,7 @@ const STATUS_FIELDS: [&str; 15] = [
     "joiner",
     "secretName",
     "lastFailure",
+    "storeId",
     "storeEpoch",
     "storeIndex",
     "conditions",

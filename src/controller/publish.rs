@@ -70,7 +70,7 @@ const fn action(reason: EventReason) -> &'static str {
         EventReason::Aborted => "Abort",
         EventReason::Adopted => "Adopt",
         EventReason::SecretRestored => "RestoreSecret",
-        EventReason::Stalled => "Reconcile",
+        EventReason::Stalled | EventReason::OfAnotherStore => "Reconcile",
     }
 }
 

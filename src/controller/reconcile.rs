@@ -10,20 +10,23 @@ use tokio::sync::watch;
 
 use crate::api::JoinToken;
 use crate::clock::Clock;
-use crate::lifecycle::command::Sweep;
 use crate::lifecycle::outcome::RegisterOutcome;
 use crate::store::{Health, TokenStore};
 use crate::telemetry::metrics::{ControllerMetrics, Reconciled};
 use crate::token::TokenId;
 
 use super::config::{ControllerConfig, Minting};
-use super::effect::{Effected, Effects};
+use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
 use super::execute::{resources, secrets};
 use super::frozen;
+use super::others::Others;
+use super::ownership::{Owner, Scope};
 use super::plan::{Then, plan, secret_refused, secrets_to_look_at, unavailable};
+use super::rewrites::{Pause, Rewrites};
 use super::secret::SecretSeen;
 use super::seen::Seen;
+use super::set_back;
 use super::standing::{InForce, Standing};
 use super::view::{StoreFacts, View, issuance_of};
 
@@ -43,6 +46,9 @@ pub(super) struct Reconciler {
     pub minting: Minting,
     pub metrics: ControllerMetrics,
     pub keys_in_order: watch::Receiver<bool>,
+    pub scope: Scope,
+    pub rewrites: Rewrites,
+    pub others: Others,
 }
 
 /// What became of one look.
@@ -120,9 +126,17 @@ impl Reconciler {
     }
 
     async fn look_and_act(&self, resource: JoinToken, mut source: Source) -> Result<Looked, Error> {
+        if !self.scope.serves(&resource) || self.is_left_alone(&resource).await? {
+            return Ok(Looked::Settled(None));
+        }
+        let pause = self.rewrites.pause(&resource, self.changed_at(&resource));
+        if let Some(pause) = pause.filter(|pause| !pause.is_asked_anew) {
+            return Ok(wait_for(pause));
+        }
         let Some(mut view) = self.look(resource).await? else {
             return Ok(Looked::Gone);
         };
+        let mut is_noted = false;
         for _ in 0..MAX_PLANS {
             // Whoever leads by now looks for itself. What was begun is finished: an event tells of what has been done.
             if !self.health.borrow().is_leader {
@@ -132,6 +146,13 @@ impl Reconciler {
             for effect in &plan.effects {
                 if source == Source::Watched && effect.is_proposal() {
                     return Ok(Looked::Outdated);
+                }
+                if let Some(pause) = pause.filter(|_| !effect.is_proposal()) {
+                    return Ok(wait_for(pause));
+                }
+                if !effect.is_proposal() && !std::mem::replace(&mut is_noted, true) {
+                    let changed_at = self.changed_at(&view.resource);
+                    self.rewrites.note(&view.resource, changed_at);
                 }
                 self.metrics.effected(effect.name());
                 tracing::debug!(effect = effect.name(), "doing");
@@ -182,15 +203,19 @@ impl Reconciler {
         let Some(namespace_uid) = namespace.and_then(|namespace| namespace.metadata.uid) else {
             return Ok(None);
         };
+        let former_stores = self.scope.former.borrow().clone();
+        let is_ours = Owner::of(&resource, &founded, &former_stores) == Owner::Ours;
         let mut standing = self.standing(&resource, &namespace_uid);
-        let mut status_ahead = false;
-        if claims_more(&resource, &standing, founded.epoch) {
-            // Either this replica is behind, which is an error here, or the status is wrong. Local reads
-            // cannot tell: a commit of its own does, since nothing that was ever reported is beyond it.
+        let mut status_ahead = is_ours && self.is_ahead(&resource, &standing, founded.epoch);
+        if status_ahead {
+            // Either this replica is behind, or the status is wrong. Local reads tell once everything is applied that was
+            // committed, since nothing else was ever reported.
             self.store.barrier().await?;
-            let reached = self.store.propose(Sweep { limit: 0 }.into()).await?.index;
             standing = self.standing(&resource, &namespace_uid);
-            status_ahead = position(&resource) > (founded.epoch, reached);
+            status_ahead = self.is_ahead(&resource, &standing, founded.epoch);
+        }
+        if status_ahead {
+            set_back::warn(&resource);
         }
         let former_token = self.former(&resource, &standing);
         let settings = self.store.settings();
@@ -206,9 +231,9 @@ impl Reconciler {
         Ok(Some(View {
             config: &self.config,
             minting: &self.minting,
+            founded,
+            former_stores,
             store: StoreFacts {
-                audience: founded.store_id.audience(),
-                epoch: founded.epoch,
                 reissue_interval_ms: settings.reissue_interval_ms,
                 max_token_ttl_ms: settings.max_token_ttl_ms,
                 restored_at: self.store.restored_at(),
@@ -226,6 +251,35 @@ impl Reconciler {
             registered: false,
             created: false,
         }))
+    }
+
+    /// Whether the resource is another store's, which is said.
+    async fn is_left_alone(&self, resource: &JoinToken) -> Result<bool, Error> {
+        let founded = self.store.founded().ok_or(Error::NotFounded)?;
+        let Some(other) = self.scope.other(resource) else {
+            self.others.forget(resource);
+            return Ok(false);
+        };
+        if let Some(notice) = self.others.say(resource, &other, founded.store_id) {
+            self.effects
+                .perform(resource, &Effect::Publish(notice))
+                .await?;
+        }
+        Ok(true)
+    }
+
+    /// Where in the log the resource's token changed last, as applied here.
+    fn changed_at(&self, resource: &JoinToken) -> u64 {
+        let entry = self.store.issuance(&issuance_of(resource));
+        entry.map_or(0, |entry| entry.changed_at_index)
+    }
+
+    fn is_ahead(&self, resource: &JoinToken, standing: &Standing, epoch: u64) -> bool {
+        let reached = self.health.borrow().applied_index;
+        set_back::is_ahead(resource, standing, (epoch, reached), |token_id| {
+            let record = self.store.record(token_id)?;
+            InForce::of_former(record, &issuance_of(resource)).map(|former| former.changed_at_index)
+        })
     }
 
     fn standing(&self, resource: &JoinToken, namespace_uid: &str) -> Standing {
@@ -295,22 +349,10 @@ const fn is_refusal(code: u16) -> bool {
     matches!(code, 400 | 403 | 413 | 422)
 }
 
-/// The position of the store that the status was written at: (epoch, index).
-fn position(resource: &JoinToken) -> (u64, u64) {
-    let status = resource.status.as_ref();
-    let epoch = status.and_then(|status| status.store_epoch);
-    let index = status.and_then(|status| status.store_index);
-    (epoch.unwrap_or(0), index.unwrap_or(0))
-}
-
-/// The status tells of more than what is known here of the resource's token.
-fn claims_more(resource: &JoinToken, standing: &Standing, epoch: u64) -> bool {
-    let in_force = standing.in_force.as_ref();
-    position(resource)
-        > (
-            epoch,
-            in_force.map_or(0, |in_force| in_force.changed_at_index),
-        )
+/// Nothing is written until the pause is over.
+fn wait_for(pause: Pause) -> Looked {
+    let ms = u64::try_from(pause.remaining.as_millis()).unwrap_or(u64::MAX);
+    Looked::Settled(Some(ms.saturating_add(1)))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ mod vault;
 
 pub use cluster::{Cluster, ClusterError};
 pub use data_folder::{DataFolder, IfAbsent, OnDisk};
-pub use error::FoundingError;
+pub use error::{FoundingError, UNNAMED};
 pub use folder_vault::FolderVault;
 pub use found::{GroupPlace, MAX_EPOCH, Opened, Site, found_or_open, peers_ca};
 pub use guard::{GuardedStore, KeyGuard};
@@ -48,5 +48,5 @@ pub use restore::{
 pub use set_aside::set_aside;
 pub use vault::{
     Creation, ExchangeObject, ExchangeVault, FormerEpoch, FormerEpochs, Founding, FoundingObject,
-    Vault, VaultError, whole,
+    Stranger, Vault, VaultError, whole,
 };

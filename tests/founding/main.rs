@@ -18,7 +18,7 @@ use jointoken::clock::ManualClock;
 use jointoken::controller::{FoundingConfigMap, SecretVault};
 use jointoken::founding::{
     Cluster, FolderVault, FormerEpoch, FormerEpochs, FoundingError, FoundingObject, Identity,
-    IfAbsent, ItemName, OnDisk, Opened, Site, Vault, VaultError, found_or_open,
+    IfAbsent, ItemName, OnDisk, Opened, Site, Stranger, Vault, VaultError, found_or_open,
 };
 use jointoken::pki::TrustDomain;
 use jointoken::store::reference::InMemoryStore;
@@ -122,6 +122,10 @@ impl FormerEpochs for Told {
             place,
         }))
         .boxed()
+    }
+
+    fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>> {
+        ready(Ok(Vec::new())).boxed()
     }
 }
 

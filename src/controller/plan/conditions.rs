@@ -231,7 +231,7 @@ fn is_adopted(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> 
         return false;
     }
     let in_force = view.standing.in_force.as_ref();
-    let is_news = in_force.is_some_and(|in_force| is_news(view, in_force, old));
+    let is_news = in_force.is_some_and(|in_force| is_news(view, in_force));
     if old.token_id == new.token_id || !is_news {
         return has(old, ConditionType::Adopted);
     }

@@ -117,7 +117,8 @@ fn render(view: &View<'_>, in_force: &InForce) -> Result<SecretContent, Obstacle
         issued_at_ms: record.issued_at_ms,
         expires_at_ms: record.expires_at_ms,
     };
-    SecretContent::render(view.minting, view.store.audience, minted).map_err(Obstacle::Unrenderable)
+    SecretContent::render(view.minting, view.founded.store_id, minted)
+        .map_err(Obstacle::Unrenderable)
 }
 
 fn scrub(view: &View<'_>) -> Vec<Effect> {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::store::Health;
 
-pub use controller::{ControllerMetrics, Reconciled};
+pub use controller::{ControllerMetrics, Counted, Reconciled};
 pub use door::DoorMetrics;
 pub use store::MeteredStore;
 

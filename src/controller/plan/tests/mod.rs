@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 
 use super::super::config::{ControllerConfig, Minting};
 use super::super::frozen;
+use super::super::ownership::{CLAIM, FormerStores, claim};
 use super::super::secret::{SecretContent, SecretSeen};
 use super::super::standing::{InForce, Standing};
 use super::super::view::{FINALIZER, StoreFacts, View};
 use super::*;
 use crate::api::{JoinToken, JoinTokenStatus};
-use crate::lifecycle::command::Bindings;
+use crate::lifecycle::command::{Bindings, Founded};
 use crate::lifecycle::outcome::RegisterOutcome;
 use crate::lifecycle::record::{Admission, Claim, IssuanceEntry, Origin};
 use crate::lifecycle::{Issuance, Record};
@@ -222,9 +223,14 @@ impl Scene {
         View {
             config: &self.config,
             minting: &self.minting,
-            store: StoreFacts {
-                audience: StoreId([9; 16]).audience(),
+            founded: Founded {
+                store_id: StoreId([9; 16]),
                 epoch: self.epoch,
+                trust_domain: "example.org".to_owned(),
+                fingerprints: Vec::new(),
+            },
+            former_stores: FormerStores::default(),
+            store: StoreFacts {
                 reissue_interval_ms: 10 * MINUTE_MS,
                 max_token_ttl_ms: 7 * 24 * 60 * MINUTE_MS,
                 restored_at: self.restored_at,
@@ -284,7 +290,14 @@ impl Scene {
 
     fn take(&mut self, effect: &Effect) {
         match effect {
-            Effect::AddFinalizer => self.add_finalizer(),
+            Effect::AddFinalizer => {
+                self.add_finalizer();
+                let claim = claim(&self.resource, StoreId([9; 16]));
+                let annotations = &mut self.resource.metadata.annotations;
+                annotations
+                    .get_or_insert_default()
+                    .insert(CLAIM.to_owned(), claim);
+            }
             Effect::RemoveFinalizer => self.resource.metadata.finalizers = None,
             Effect::CreateSecret { name, content } => self.secret = self.seen(name, content),
             Effect::DeleteSecret { name, .. } if *name == self.resource.secret_name() => {
