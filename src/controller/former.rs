@@ -31,7 +31,9 @@ impl Told {
     pub fn of(view: &View<'_>) -> Option<Self> {
         let resource = &view.resource;
         let status = resource.status.as_ref()?;
-        if view.owner() != Owner::Former {
+        // A store that was set back is to itself as it was a former one.
+        let is_former = view.owner() == Owner::Former || view.status_ahead;
+        if !is_former {
             return None;
         }
         // A place in the log without the token: somebody took that out of the status. The place cannot be taken out.

@@ -147,11 +147,11 @@ impl Reconciler {
                 if source == Source::Watched && effect.is_proposal() {
                     return Ok(Looked::Outdated);
                 }
-                if let Some(pause) = pause.filter(|_| !effect.is_proposal()) {
-                    return Ok(wait_for(pause));
-                }
                 if !effect.is_proposal() && !std::mem::replace(&mut is_noted, true) {
                     let changed_at = self.changed_at(&view.resource);
+                    if let Some(pause) = self.rewrites.pause(&view.resource, changed_at) {
+                        return Ok(wait_for(pause));
+                    }
                     self.rewrites.note(&view.resource, changed_at);
                 }
                 self.metrics.effected(effect.name());

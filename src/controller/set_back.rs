@@ -32,9 +32,9 @@ pub(super) fn is_ahead(
     let token_id = status.token_id.as_deref().map(str::parse::<TokenId>);
     let Some(in_force) = &standing.in_force else {
         return match token_id {
-            // The name is forgotten some time after the token has ended. Until then it is not there by mistake; that
-            // nothing is issued for the same revision is seen to elsewhere.
-            Some(_) => told > reached,
+            // The name is forgotten some time after the token has ended, never before. That nothing is issued again for
+            // the same revision is seen to elsewhere.
+            Some(_) => told > reached || !status.phase.is_some_and(Phase::is_terminal),
             None => told > 0 && status.phase != Some(Phase::Pending),
         };
     };

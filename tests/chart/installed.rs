@@ -13,8 +13,9 @@ async fn the_api_server_takes_the_chart() {
     let watched = format!("watchNamespaces={{{}}}", ground.namespace);
     // Cluster-wide names carry the namespace's, so that other tests may install it at the same time.
     let release = format!("jointoken-{}", ground.namespace);
+    let class = format!("className={}", ground.namespace);
     for values in [
-        vec![DOMAIN],
+        vec![DOMAIN, class.as_str()],
         vec![DOMAIN, watched.as_str(), "service.type=NodePort"],
     ] {
         let objects = chart(&release, &ground.namespace, &values);
@@ -61,7 +62,8 @@ async fn the_api_server_takes_the_kustomization_and_the_samples() {
 async fn helm_installs_upgrades_and_removes() {
     let ground = Ground::new("helm").await;
     let release = format!("jointoken-{}", ground.namespace);
-    let notes = render::helm(&ground, &["install", &release], &[DOMAIN]);
+    let class = format!("className={}", ground.namespace);
+    let notes = render::helm(&ground, &["install", &release], &[DOMAIN, &class]);
     assert!(
         notes.contains("its trust domain is example.internal, for good"),
         "{notes}"
@@ -69,8 +71,20 @@ async fn helm_installs_upgrades_and_removes() {
     let notes = render::helm(
         &ground,
         &["upgrade", &release],
-        &[DOMAIN, "service.type=NodePort"],
+        &[DOMAIN, &class, "service.type=NodePort"],
     );
+    // A second release for the same JoinTokens, whatever it is called and wherever it is.
+    let other = Ground::new("helm-too").await;
+    let second = format!("jointoken-{}", other.namespace);
+    let refused = render::helm_refuses(&other, &["install", &second], &[DOMAIN, &class]);
+    assert!(
+        refused.contains("cannot be imported into the current release"),
+        "{refused}"
+    );
+    let class_too = format!("className={}", other.namespace);
+    render::helm(&other, &["install", &second], &[DOMAIN, &class_too]);
+    render::helm(&other, &["uninstall", &second], &[]);
+    other.remove().await;
     assert!(!notes.contains("and service.type"), "{notes}");
     let set = ground.kubectl(
         &[

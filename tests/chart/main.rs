@@ -53,6 +53,8 @@ fn the_chart_refuses_wrong_values_by_name() {
             ],
             "at '/advertiseUrls'",
         ),
+        (vec![DOMAIN, "className=A.b"], "at '/className'"),
+        (vec![DOMAIN, "takeOver={seven}"], "at '/takeOver/0'"),
         (
             vec![DOMAIN, "watchNamespaces={A}"],
             "at '/watchNamespaces/0'",
@@ -135,7 +137,7 @@ fn names_that_look_like_numbers_are_text() {
     );
     assert_eq!(set["metadata"]["namespace"], "123");
     find(&objects, "ServiceAccount", "123");
-    let binding = find(&objects, "ClusterRoleBinding", "1-2-jointoken");
+    let binding = find(&objects, "ClusterRoleBinding", "jointoken");
     assert_eq!(binding["subjects"][0]["name"], "123");
     assert_eq!(binding["subjects"][0]["namespace"], "123");
 }
@@ -189,6 +191,8 @@ fn values_reach_the_operator() {
             DOMAIN,
             "advertiseUrls={https://door.example,https://192.0.2.7:8443}",
             "watchNamespaces={blue,green}",
+            "className=db",
+            &format!("takeOver={{{},unnamed}}", "7".repeat(32)),
             "extraArgs={--log-format=json}",
             "image.repository=example.internal/jointoken",
             "image.tag=1.2.3",
@@ -215,6 +219,8 @@ fn values_reach_the_operator() {
          edge-jointoken-4.edge-jointoken-peers.door.svc:9443",
         "--stateful-set=edge-jointoken",
         "--namespace=blue,green",
+        "--class=db",
+        format!("--take-over={},unnamed", "7".repeat(32)),
         "--log-format=json",
     ]);
     assert_eq!(container["args"], args);

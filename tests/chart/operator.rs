@@ -28,8 +28,12 @@ async fn the_rights_are_enough_for_the_operator_and_no_more() {
     let other = Ground::new("rights-other").await;
     let release = format!("jointoken-{}", ground.namespace);
     let watched = format!("watchNamespaces={{{}}}", ground.namespace);
-    for values in [vec![DOMAIN], vec![DOMAIN, watched.as_str()]] {
-        let narrow = values.len() > 1;
+    let class = format!("className={}", ground.namespace);
+    for values in [
+        vec![DOMAIN, class.as_str()],
+        vec![DOMAIN, class.as_str(), watched.as_str()],
+    ] {
+        let narrow = values.len() > 2;
         let rights: Vec<Value> = chart(&release, &ground.namespace, &values)
             .into_iter()
             .filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1")

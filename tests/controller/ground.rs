@@ -100,10 +100,33 @@ impl Ground {
         self.found().await;
     }
 
+    /// Another store, with keys of its own, whose operator serves the same namespace.
+    pub async fn beside(&self, store_id: StoreId, epoch: u64) -> Self {
+        let key = SigningKey::from_bytes(Purpose::Resource, KeyId([2; 8]), &[0x6b; 32]);
+        let store = Arc::new(InMemoryStore::new(Arc::new(self.clock.clone())));
+        let beside = Self {
+            client: self.client.clone(),
+            namespace: self.namespace.clone(),
+            clock: self.clock.clone(),
+            store,
+            minting: Minting {
+                key: Arc::new(key),
+                ..self.minting.clone()
+            },
+            config: self.config.clone(),
+        };
+        beside.found_as(store_id, epoch).await;
+        beside
+    }
+
     async fn found(&self) {
+        self.found_as(STORE, 1).await;
+    }
+
+    async fn found_as(&self, store_id: StoreId, epoch: u64) {
         let founded = Founded {
-            store_id: STORE,
-            epoch: 1,
+            store_id,
+            epoch,
             trust_domain: "example.org".to_owned(),
             fingerprints: Vec::new(),
         };

@@ -39,3 +39,4 @@ mod socket;
 mod stopping;
 mod token_commands;
 mod tokens;
+mod two_stores;

@@ -6,6 +6,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* One for all JoinTokens of a class in all namespaces. */}}
+{{- define "jointoken.scope" -}}
+jointoken{{ with .Values.className }}-{{ . }}{{ end }}
+{{- end -}}
+
 {{- define "jointoken.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default (include "jointoken.fullname" .) -}}
 {{- end -}}

@@ -327,11 +327,37 @@ fn what_a_former_store_issued_or_this_one_has_forgotten_is_not_issued_again() {
         "status Aborted: Ready=False/Restored, Succeeded=False/Restored, Usable=False/Restored, \
          Stalled=True/Restored",
     );
+    // The next store gets to know of it (`restored.rs`), whatever its epoch.
+    for epoch in [1, 2] {
+        let mut scene = Scene::settled(json!({}));
+        scene.former_stores = FormerStores::new([STORE].into());
+        (scene.store_id, scene.epoch) = (StoreId([8; 16]), epoch);
+        (scene.entry, scene.record) = (None, None);
+        assert_eq!(said(&scene.plan()), ["import revision 1", "plan again"]);
+    }
+    // What was issued after the copy of itself that the store was set back to.
     let mut scene = Scene::settled(json!({}));
-    scene.epoch = 2;
+    scene.status_ahead = true;
     (scene.entry, scene.record) = (None, None);
-    // In a later epoch the store gets to know of it (`restored.rs`).
     assert_eq!(said(&scene.plan()), ["import revision 1", "plan again"]);
+}
+
+#[test]
+fn a_resource_is_claimed_before_anything_is_registered() {
+    let fresh = ["add finalizer", "register revision 1", "plan again"];
+    let mut scene = Scene::new(json!({}));
+    assert_eq!(scene.play_until_proposal(), fresh);
+    let claim = scene.resource.metadata.annotations.as_ref().unwrap()[CLAIM].clone();
+    assert_eq!(claim, format!("{STORE}/uid-1"));
+    assert_eq!(scene.play_until_proposal(), &fresh[1..]);
+    // A finalizer that came with the manifest is no claim, and a claim of a store that was taken over is not this one's.
+    let mut scene = Scene::new(json!({}));
+    scene.resource.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    assert_eq!(scene.play_until_proposal(), fresh);
+    scene.former_stores = FormerStores::new([STORE].into());
+    scene.store_id = StoreId([8; 16]);
+    assert_eq!(scene.play_until_proposal(), fresh);
+    assert_eq!(scene.play_until_proposal(), &fresh[1..]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod notices;
 mod restored;
 mod rows;
 mod secrets;
+mod set_back;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::token::{Delivery, JoinerId, KeyId, Purpose, SigningKey, StoreId, Toke
 /// 2027-01-15T08:00:00Z
 const NOW_MS: u64 = 1_800_000_000_000;
 const NAMESPACE_UID: &str = "ns-1";
+const STORE: StoreId = StoreId([9; 16]);
 const ID: TokenId = TokenId([0xab; 16]);
 const ID_TEXT: &str = "abababababababababababababababab";
 const SECRET: &str = "n1-join-token";
@@ -45,7 +47,9 @@ struct Scene {
     former: Option<InForce>,
     secret: SecretSeen,
     former_secret: SecretSeen,
+    store_id: StoreId,
     epoch: u64,
+    former_stores: FormerStores,
     restored_at: Option<u64>,
     now_ms: u64,
     status_ahead: bool,
@@ -82,7 +86,9 @@ impl Scene {
             former: None,
             secret: SecretSeen::Absent,
             former_secret: SecretSeen::NotLookedAt,
+            store_id: STORE,
             epoch: 1,
+            former_stores: FormerStores::default(),
             restored_at: None,
             now_ms: NOW_MS,
             status_ahead: false,
@@ -224,12 +230,12 @@ impl Scene {
             config: &self.config,
             minting: &self.minting,
             founded: Founded {
-                store_id: StoreId([9; 16]),
+                store_id: self.store_id,
                 epoch: self.epoch,
                 trust_domain: "example.org".to_owned(),
                 fingerprints: Vec::new(),
             },
-            former_stores: FormerStores::default(),
+            former_stores: self.former_stores.clone(),
             store: StoreFacts {
                 reissue_interval_ms: 10 * MINUTE_MS,
                 max_token_ttl_ms: 7 * 24 * 60 * MINUTE_MS,
@@ -292,7 +298,7 @@ impl Scene {
         match effect {
             Effect::AddFinalizer => {
                 self.add_finalizer();
-                let claim = claim(&self.resource, StoreId([9; 16]));
+                let claim = claim(&self.resource, self.store_id);
                 let annotations = &mut self.resource.metadata.annotations;
                 annotations
                     .get_or_insert_default()
