@@ -147,33 +147,30 @@ impl Reconciler {
                 if source == Source::Watched && effect.is_proposal() {
                     return Ok(Looked::Outdated);
                 }
-                if !effect.is_proposal() && !std::mem::replace(&mut is_noted, true) {
-                    let changed_at = self.changed_at(&view.resource);
-                    if let Some(pause) = self.rewrites.pause(&view.resource, changed_at) {
-                        return Ok(wait_for(pause));
-                    }
-                    self.rewrites.note(&view.resource, changed_at);
+                let is_write = !effect.is_proposal() && !is_noted;
+                let changed_at = self.changed_at(&view.resource);
+                if let Some(pause) = self.rewrites.pause(&view.resource, changed_at)
+                    && is_write
+                {
+                    return Ok(wait_for(pause));
                 }
                 self.metrics.effected(effect.name());
                 tracing::debug!(effect = effect.name(), "doing");
                 match self.effects.perform(&view.resource, effect).await {
                     Ok(Effected::Outdated) => return Ok(Looked::Outdated),
                     Ok(effected) => {
+                        // What the API server refuses is tried again in its own time.
+                        if is_write {
+                            self.rewrites.note(&view.resource, changed_at);
+                            is_noted = true;
+                        }
                         if matches!(effected, Effected::Resource(_)) {
                             source = Source::Read;
                         }
                         self.take(&mut view, effected);
                     }
                     Err(error) => {
-                        let said = match &error {
-                            Error::Store(error) => unavailable(&view, *error),
-                            Error::CreateSecret {
-                                source: kube::Error::Api(status),
-                                ..
-                            } if is_refusal(status.code) => secret_refused(&view, &status.reason),
-                            _ => Vec::new(),
-                        };
-                        for effect in said {
+                        for effect in told_of(&view, &error) {
                             self.effects.perform(&view.resource, &effect).await?;
                         }
                         return Err(error);
@@ -341,6 +338,18 @@ impl Reconciler {
                 };
             }
         }
+    }
+}
+
+/// What the resource says of an effect that failed.
+fn told_of(view: &View<'_>, error: &Error) -> Vec<Effect> {
+    match error {
+        Error::Store(error) => unavailable(view, *error),
+        Error::CreateSecret {
+            source: kube::Error::Api(status),
+            ..
+        } if is_refusal(status.code) => secret_refused(view, &status.reason),
+        _ => Vec::new(),
     }
 }
 
