@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use jointoken::api::{JoinToken, JoinTokenStatus};
 use jointoken::clock::{Clock, ManualClock};
-use jointoken::controller::{ControllerConfig, Effects, Minting, Operator};
+use jointoken::controller::{ControllerConfig, Effects, FormerStores, Minting, Operator};
 use jointoken::lifecycle::command::{AdoptKey, Begin, Consume, Founded, Sweep};
 use jointoken::lifecycle::outcome::{BeginOutcome, ConsumeOutcome};
 use jointoken::lifecycle::{Issuance, IssuanceEntry, Record};
@@ -47,6 +47,8 @@ pub struct Ground {
     pub store: Arc<dyn TokenStore>,
     pub minting: Minting,
     pub config: ControllerConfig,
+    /// The stores whose resources the operators here have taken over.
+    pub former_stores: FormerStores,
 }
 
 impl Ground {
@@ -79,6 +81,7 @@ impl Ground {
                 ..ControllerConfig::default()
             },
             namespace,
+            former_stores: FormerStores::default(),
             clock,
             store,
             minting: Minting {
@@ -114,6 +117,7 @@ impl Ground {
                 ..self.minting.clone()
             },
             config: self.config.clone(),
+            former_stores: FormerStores::default(),
         };
         beside.found_as(store_id, epoch).await;
         beside
@@ -166,6 +170,8 @@ impl Ground {
             Arc::new(self.clock.clone()),
             metrics.controller.clone(),
         );
+        let former = watch::channel(self.former_stores.clone()).1;
+        let operator = operator.with_former_stores(former);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(change(operator).run(stopped.map(|_| ())));
         Running {

@@ -16,7 +16,7 @@ use kube::client::{Body, ClientBuilder};
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tower::util::MapRequestLayer;
 
 use crate::ground::{Ground, Running, STORE, admin};
@@ -225,7 +225,7 @@ async fn of_two_that_see_a_fresh_resource_one_registers_a_token() {
 /// A claim without a status, as of an operator that died after its first write; and one that came with a copied manifest.
 #[tokio::test]
 async fn a_claim_counts_for_the_resource_that_it_was_made_for() {
-    let ground = Ground::new("claim").await;
+    let mut ground = Ground::new("claim").await;
     let claimed = ground.create("claimed", json!({})).await;
     ground.create("copied", json!({})).await;
     let claim = format!("{OTHER}/{}", claimed.uid().unwrap());
@@ -243,8 +243,8 @@ async fn a_claim_counts_for_the_resource_that_it_was_made_for() {
     assert_eq!(ground.entry("claimed"), None);
     operator.stop().await;
     // Taken over, it is this store's from the beginning.
-    let (_keep, former) = watch::channel(FormerStores::new([OTHER].into()));
-    let operator = ground.run(ground.client.clone(), |it| it.with_former_stores(former));
+    ground.former_stores = FormerStores::new([OTHER].into());
+    let operator = ground.operator();
     ground.wait_for_phase("claimed", "Issued").await;
     operator.stop().await;
     ground.remove().await;
@@ -264,9 +264,9 @@ async fn what_a_store_that_is_gone_for_good_left_is_taken_over_as_used() {
     operator.stop().await;
 
     // Its epoch is below that of the lost one.
-    let ground = lost;
-    let (_keep, former) = watch::channel(FormerStores::new([OTHER].into()));
-    let operator = ground.run(ground.client.clone(), |it| it.with_former_stores(former));
+    let mut ground = lost;
+    ground.former_stores = FormerStores::new([OTHER].into());
+    let operator = ground.operator();
     for (name, phase) in [("live", Phase::Aborted), ("used", Phase::Consumed)] {
         let told = ground.wait_for(name, "Stalled", "True", "Restored").await;
         assert_eq!(told.status.as_ref().unwrap().phase, Some(phase));

@@ -309,9 +309,11 @@ fn a_status_that_is_ahead_of_the_store_ends_the_token_and_says_what_to_do() {
         message(&plan, "Stalled")
     );
 
-    // And if the store has never heard of it, it does not begin to.
-    (scene.entry, scene.record) = (None, None);
+    // And if the store has never heard of it, it comes to know that it was there, and issues nothing.
+    let known = (scene.entry.take(), scene.record.take());
     scene.resource.spec.revision = 2;
+    assert_eq!(said(&scene.plan()), ["import revision 1", "plan again"]);
+    (scene.entry, scene.record) = known;
     let plan = scene.plan();
     assert!(!plan.effects.iter().any(Effect::is_proposal), "{plan:?}");
     assert!(message(&plan, "Stalled").contains("with spec.revision 3"));
