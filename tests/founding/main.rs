@@ -146,6 +146,13 @@ impl Replica {
         }
     }
 
+    /// Which former stores the cluster's mark names.
+    async fn former_stores(&self) -> String {
+        let object = self.config_maps().get("jointoken-founding").await;
+        let mut data = object.unwrap().data.unwrap();
+        data.remove("former-store-ids").unwrap_or_default()
+    }
+
     /// What the cluster's mark says.
     async fn mark(&self) -> (String, String) {
         let object = self.config_maps().get("jointoken-founding").await;
