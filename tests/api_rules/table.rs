@@ -109,6 +109,20 @@ fn names() -> Vec<Case> {
             "longer than the 253 characters that a Secret's name may have: set spec.secretName",
         ),
         create(
+            "className is a label",
+            spec(json!({"className": "blue-7"})),
+            spec(json!({"className": "Blue"})),
+            "spec.className",
+            label,
+        ),
+        create(
+            "length of className",
+            spec(json!({"className": long})),
+            spec(json!({"className": format!("{long}a")})),
+            "spec.className",
+            "may not be more than 63",
+        ),
+        create(
             "nodeName is a label",
             spec(json!({"nodeName": "7"})),
             spec(json!({"nodeName": ""})),
