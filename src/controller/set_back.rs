@@ -47,7 +47,7 @@ pub(super) fn is_ahead(
             // It was followed by another, and forgotten. Otherwise the store should know it.
             None => {
                 let named = (
-                    status.revision.unwrap_or_else(|| resource.spec.revision),
+                    status.revision.unwrap_or(resource.spec.revision),
                     status.reissues.unwrap_or(0),
                 );
                 if named >= (in_force.revision, in_force.reissue) {
