@@ -81,7 +81,9 @@ impl Scaling {
     }
 
     fn take(&self, wanted: Option<usize>) {
-        let is_new = self.wanted.send_replace(wanted) != wanted;
+        let is_new = self
+            .wanted
+            .send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
         // Where the number is not known, or all are stopped, whoever was to be let in still is.
         let Some(wanted) = wanted.filter(|_| is_new) else {
             return;
