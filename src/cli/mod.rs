@@ -13,6 +13,7 @@ mod crd;
 mod create;
 pub mod duration;
 mod exit;
+mod finalizers;
 mod found;
 mod group;
 mod input;
@@ -81,6 +82,7 @@ enum Command {
     Inspect(inspect::Args),
     Join(join::Args),
     Crd(crd::Args),
+    Finalizers(finalizers::Args),
     /// For whoever generates the documentation.
     #[command(hide = true)]
     Openapi(openapi::Args),
@@ -99,6 +101,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args, output).await,
             Self::Join(args) => join::run(args, output).await,
             Self::Crd(args) => crd::run(args, output).await,
+            Self::Finalizers(args) => finalizers::run(args, output).await,
             Self::Openapi(args) => openapi::run(args, output).await,
             Self::Version(args) => version::run(args, output).await,
         }

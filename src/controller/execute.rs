@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -20,10 +20,16 @@ use super::error::Error;
 use super::publish::Publisher;
 use super::secret::SecretContent;
 use super::seen::Seen;
+use super::vault::{MANAGER, by_us};
 use super::view::FINALIZER;
 
-/// The name under which our fields are managed and our events reported.
-pub(super) const MANAGER: &str = "jointoken";
+/// Our fields are managed under our name.
+pub(super) fn patch_by_us() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
 
 /// The effects on a real API server and a real store.
 pub struct RealEffects {
@@ -55,11 +61,7 @@ impl RealEffects {
         }});
         let api = resources(&self.client, resource);
         let patched = api
-            .patch(
-                &resource.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
+            .patch(&resource.name_any(), &patch_by_us(), &Patch::Merge(&patch))
             .await;
         resource_or_outdated(patched).map_err(Error::WriteFinalizer)
     }
@@ -73,11 +75,7 @@ impl RealEffects {
         let patch = status_patch(resource, &old, status);
         let api = resources(&self.client, resource);
         let patched = api
-            .patch_status(
-                &resource.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
+            .patch_status(&resource.name_any(), &patch_by_us(), &Patch::Merge(&patch))
             .await;
         resource_or_outdated(patched).map_err(Error::WriteStatus)
     }
@@ -120,14 +118,8 @@ impl RealEffects {
         resource: &JoinToken,
         secret: &Secret,
     ) -> Result<Option<Secret>, kube::Error> {
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match secrets(&self.client, resource)
-            .create(&params, secret)
-            .await
-        {
+        let secrets = secrets(&self.client, resource);
+        match secrets.create(&by_us(), secret).await {
             Ok(created) => Ok(Some(created)),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
             Err(error) => Err(error),

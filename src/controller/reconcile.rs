@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Namespace;
+use kube::core::Status;
 use kube::runtime::controller::Action;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
 use crate::api::JoinToken;
 use crate::clock::Clock;
+use crate::lifecycle::IssuanceEntry;
 use crate::lifecycle::command::Sweep;
 use crate::lifecycle::outcome::RegisterOutcome;
 use crate::store::{Health, TokenStore};
@@ -21,7 +22,10 @@ use super::effect::{Effected, Effects};
 use super::error::Error;
 use super::execute::{resources, secrets};
 use super::frozen;
-use super::plan::{Then, plan, secret_refused, secrets_to_look_at, unavailable};
+use super::namespaces::{NamespaceSeen, Namespaces, is_because_namespace_ends};
+use super::plan::{
+    Then, in_ending_namespace, plan, secret_refused, secrets_to_look_at, unavailable,
+};
 use super::secret::SecretSeen;
 use super::seen::Seen;
 use super::standing::{InForce, Standing};
@@ -43,6 +47,7 @@ pub(super) struct Reconciler {
     pub minting: Minting,
     pub metrics: ControllerMetrics,
     pub keys_in_order: watch::Receiver<bool>,
+    pub namespaces: Namespaces,
 }
 
 /// What became of one look.
@@ -128,7 +133,10 @@ impl Reconciler {
             if !self.health.borrow().is_leader {
                 return Ok(Looked::Settled(None));
             }
-            let plan = plan(&view);
+            let plan = match view.namespace_ends {
+                false => plan(&view),
+                true => in_ending_namespace(plan(&view)),
+            };
             for effect in &plan.effects {
                 if source == Source::Watched && effect.is_proposal() {
                     return Ok(Looked::Outdated);
@@ -144,12 +152,16 @@ impl Reconciler {
                         self.take(&mut view, effected);
                     }
                     Err(error) => {
+                        if is_refused_with_namespace(&error) && !view.namespace_ends {
+                            self.namespaces.ends(&view.resource);
+                            return Ok(Looked::Outdated);
+                        }
                         let said = match &error {
                             Error::Store(error) => unavailable(&view, *error),
                             Error::CreateSecret {
                                 source: kube::Error::Api(status),
                                 ..
-                            } if is_refusal(status.code) => secret_refused(&view, &status.reason),
+                            } if is_refusal(status.code) => secret_refused(&view, why(status)),
                             _ => Vec::new(),
                         };
                         for effect in said {
@@ -173,15 +185,10 @@ impl Reconciler {
             // What is read next decides that nothing is left to abort: it must not be old.
             self.store.barrier().await?;
         }
-        let namespace = resource.namespace().unwrap_or_default();
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let namespace = namespaces
-            .get_opt(&namespace)
-            .await
-            .map_err(Error::ReadNamespace)?;
-        let Some(namespace_uid) = namespace.and_then(|namespace| namespace.metadata.uid) else {
+        let Some(namespace) = self.namespace(&resource).await? else {
             return Ok(None);
         };
+        let (namespace_uid, namespace_ends) = (namespace.uid, namespace.is_ending);
         let mut standing = self.standing(&resource, &namespace_uid);
         let mut status_ahead = false;
         if claims_more(&resource, &standing, founded.epoch) {
@@ -216,6 +223,7 @@ impl Reconciler {
             now_ms: self.clock.now_ms(),
             fresh_token_id: TokenId::random()?,
             namespace_uid,
+            namespace_ends,
             resource,
             standing,
             former: former_token,
@@ -226,6 +234,21 @@ impl Reconciler {
             registered: false,
             created: false,
         }))
+    }
+
+    /// The resource's namespace, remembered or read. A live token is ended if it is another namespace's: never by what is
+    /// only remembered.
+    async fn namespace(&self, resource: &JoinToken) -> Result<Option<NamespaceSeen>, Error> {
+        let remembered = self.namespaces.of(&self.client, resource).await;
+        let remembered = remembered.map_err(Error::ReadNamespace)?;
+        let entry = self.store.issuance(&issuance_of(resource));
+        match (&remembered, entry) {
+            (Some(seen), Some(entry)) if entry.namespace_uid != seen.uid => {
+                let now = self.namespaces.now(&self.client, resource).await;
+                now.map_err(Error::ReadNamespace)
+            }
+            _ => Ok(remembered),
+        }
     }
 
     fn standing(&self, resource: &JoinToken, namespace_uid: &str) -> Standing {
@@ -260,7 +283,24 @@ impl Reconciler {
                 name: name.to_owned(),
                 source,
             })?;
-        Ok(SecretSeen::of(secret.as_ref(), resource))
+        let left = secret.as_ref().and_then(SecretSeen::left_behind);
+        Ok(match left {
+            Some((uid, token_id)) if self.was_issued_to(resource, &token_id) => {
+                SecretSeen::Former { uid }
+            }
+            _ => SecretSeen::of(secret.as_ref(), resource),
+        })
+    }
+
+    /// The store knows the token as one of the resource's name.
+    fn was_issued_to(&self, resource: &JoinToken, token_id: &TokenId) -> bool {
+        let issuance = issuance_of(resource);
+        let is_in_force = |entry: IssuanceEntry| entry.token_id == *token_id;
+        let record = self.store.record(token_id);
+        self.store.issuance(&issuance).is_some_and(is_in_force)
+            || record
+                .and_then(|record| InForce::of_former(record, &issuance))
+                .is_some()
     }
 
     /// Takes what an effect came to into the view.
@@ -287,6 +327,19 @@ impl Reconciler {
                 };
             }
         }
+    }
+}
+
+/// The Secret was refused since its namespace is being deleted.
+fn is_refused_with_namespace(error: &Error) -> bool {
+    matches!(error, Error::CreateSecret { source, .. } if is_because_namespace_ends(source))
+}
+
+/// The API server's own words, which name the quota or the policy.
+fn why(status: &Status) -> &str {
+    match status.message.as_str() {
+        "" => &status.reason,
+        message => message,
     }
 }
 

@@ -25,6 +25,7 @@ use super::config::{ControllerConfig, Minting};
 use super::effect::Effects;
 use super::error::Error;
 use super::execute::RealEffects;
+use super::namespaces::Namespaces;
 use super::reconcile::Reconciler;
 use super::seen::Seen;
 use super::view::issuance_of;
@@ -105,6 +106,7 @@ impl Operator {
             metrics: self.metrics,
             config: self.config.clone(),
             keys_in_order: self.keys_in_order.clone(),
+            namespaces: Namespaces::default(),
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();

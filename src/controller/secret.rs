@@ -120,7 +120,7 @@ pub enum SecretSeen {
         uid: String,
         holds: Holding,
     },
-    /// The operator made it for a former resource of this name: the garbage collector will take it.
+    /// The operator made it for a former resource of this name: the garbage collector will take it, or was told to leave it.
     Former {
         uid: String,
     },
@@ -198,6 +198,19 @@ impl SecretSeen {
             Some(_) => Self::Former { uid },
             None => Self::Foreign,
         }
+    }
+
+    /// The uid and the token of a Secret that the operator made and that was left behind without its owner, as
+    /// `kubectl delete --cascade=orphan` leaves it. Whether the token was this resource's, the store knows.
+    pub(super) fn left_behind(secret: &Secret) -> Option<(String, TokenId)> {
+        let label = secret.labels().get(MANAGED_BY.0);
+        let is_of_our_making = secret.type_.as_deref() == Some(TYPE)
+            && secret.immutable == Some(true)
+            && label.is_some_and(|by| by == MANAGED_BY.1)
+            && secret.owner_references().is_empty()
+            && secret.meta().deletion_timestamp.is_none();
+        let token_id = secret.annotations().get(TOKEN_ID)?.parse().ok()?;
+        is_of_our_making.then(|| (secret.uid().unwrap_or_default(), token_id))
     }
 }
 

@@ -18,7 +18,8 @@ use crate::founding::{Creation, ExchangeVault, Founding, Item, ItemName, Vault, 
 const STORE_ID: &str = "jointoken.io/store-id";
 /// Says in which epoch of the store it was made.
 const STORE_EPOCH: &str = "jointoken.io/store-epoch";
-const MANAGER: &str = "jointoken";
+/// The name under which our fields are managed.
+pub(super) const MANAGER: &str = "jointoken";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "jointoken");
 
 /// Keeps each item in a Secret `<prefix>-<item>`, annotated with the store's id and epoch.

@@ -23,6 +23,8 @@ pub struct View<'a> {
     /// Drawn at random, for a token that may be registered.
     pub fresh_token_id: TokenId,
     pub namespace_uid: String,
+    /// The namespace is being deleted.
+    pub namespace_ends: bool,
     pub resource: JoinToken,
     pub standing: Standing,
     /// What became of the token that the status tells of, if another one of the resource is in force by now.

@@ -7,8 +7,12 @@
 mod cluster;
 mod installed;
 mod operator;
+mod removal;
 mod render;
 mod rights;
+#[path = "../controller/ground.rs"]
+#[expect(dead_code, reason = "what other tests need of it")]
+mod scene;
 
 use std::collections::BTreeSet;
 
@@ -319,12 +323,20 @@ fn chart_and_kustomization_install_the_same() {
     };
     assert_eq!(policy(&chart), policy(&kustomization));
     let budget = |objects: &[Value]| {
-        find(objects, "PodDisruptionBudget", "jointoken")["spec"]["maxUnavailable"].clone()
+        let mut budget = find(objects, "PodDisruptionBudget", "jointoken")["spec"].clone();
+        budget["selector"].take();
+        budget
     };
-    assert_eq!(
-        (budget(&chart), budget(&kustomization)),
-        (1.into(), 1.into())
-    );
+    assert_eq!(budget(&chart), budget(&kustomization));
+    assert_eq!(budget(&chart)["maxUnavailable"], 1);
+    assert_eq!(budget(&chart)["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+    for kind in ["", "Binding"] {
+        let kind = format!("ValidatingAdmissionPolicy{kind}");
+        let spec = |objects: &[Value]| {
+            find(objects, &kind, "jointoken.jointoken-system.replicas")["spec"].clone()
+        };
+        assert_eq!(spec(&chart), spec(&kustomization));
+    }
     let kinds = |objects: &[Value]| -> Vec<String> {
         let named = objects.iter().map(|object| {
             let name = object["metadata"]["name"].as_str().unwrap();
@@ -376,8 +388,20 @@ fn watched_namespaces_narrow_the_rights_to_these() {
         "home",
         &[DOMAIN, "watchNamespaces={blue,green}"],
     );
-    assert_eq!(of_kind(&some, "ClusterRole"), Vec::<&Value>::new());
     let some = rights::granted(&some);
+    // To let go of JoinTokens in a namespace that is being deleted, whatever goes there first.
+    let everywhere = [
+        "jointoken.io/jointokens get",
+        "jointoken.io/jointokens list",
+        "jointoken.io/jointokens watch",
+        "jointoken.io/jointokens patch",
+        "/namespaces get",
+    ];
+    let everywhere = everywhere.map(|right| format!("{right} in all namespaces"));
+    let (wide, some): (BTreeSet<String>, BTreeSet<String>) = some
+        .into_iter()
+        .partition(|right| right.ends_with(" in all namespaces"));
+    assert_eq!(wide, BTreeSet::from(everywhere));
     let expected: BTreeSet<String> = all
         .iter()
         .flat_map(|right| match right.strip_suffix("all namespaces") {
@@ -415,4 +439,64 @@ fn the_replicas_find_each_other_by_the_names_of_their_pods() {
         assert_eq!(arg("--peers="), all.join(","));
         assert_eq!(arg("--stateful-set="), name);
     }
+}
+
+/// Selectors, and what the claims are made of, can never be changed later.
+#[test]
+fn what_belongs_to_the_server_says_so_and_its_volumes_are_not_backed_up_as_they_are() {
+    let installed = chart(
+        "jointoken",
+        "jointoken-system",
+        &[
+            DOMAIN,
+            "podLabels.team=edge",
+            "podLabels.app\\.kubernetes\\.io/component=mine",
+        ],
+    );
+    for objects in [installed, kustomization()] {
+        let set = find(&objects, "StatefulSet", "jointoken");
+        let component = |labels: &Value| labels["app.kubernetes.io/component"] == "server";
+        let pod = &set["spec"]["template"]["metadata"];
+        let claim = &set["spec"]["volumeClaimTemplates"][0]["metadata"];
+        let budget = find(&objects, "PodDisruptionBudget", "jointoken");
+        let policy = find(&objects, "NetworkPolicy", "jointoken");
+        let door = find(&objects, "Service", "jointoken");
+        let peers = find(&objects, "Service", "jointoken-peers");
+        for selector in [
+            &set["spec"]["selector"]["matchLabels"],
+            &set["metadata"]["labels"],
+            &pod["labels"],
+            &budget["spec"]["selector"]["matchLabels"],
+            &policy["spec"]["podSelector"]["matchLabels"],
+            &policy["spec"]["ingress"][1]["from"][0]["podSelector"]["matchLabels"],
+            &door["spec"]["selector"],
+            &peers["spec"]["selector"],
+        ] {
+            assert!(component(selector), "{selector}");
+        }
+        let which = |service: &Value| service["metadata"]["labels"]["jointoken.io/service"].clone();
+        assert_eq!(
+            (which(&door), which(&peers)),
+            ("door".into(), "peers".into())
+        );
+        assert_eq!(
+            claim["labels"],
+            json!({"velero.io/exclude-from-backup": "true"})
+        );
+        let annotations = json!({"backup.velero.io/backup-volumes-excludes": "data"});
+        assert_eq!(pod["annotations"], annotations);
+    }
+    let values = [
+        DOMAIN,
+        "persistence.labels.team=edge",
+        "persistence.annotations.a=b",
+        "podAnnotations.backup\\.velero\\.io/backup-volumes-excludes=data\\,more",
+    ];
+    let objects = chart("jointoken", "home", &values);
+    let set = find(&objects, "StatefulSet", "jointoken");
+    let claim = &set["spec"]["volumeClaimTemplates"][0]["metadata"];
+    assert_eq!(claim["labels"]["team"], "edge");
+    assert_eq!(claim["annotations"], json!({"a": "b"}));
+    let pod = &set["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(pod["backup.velero.io/backup-volumes-excludes"], "data,more");
 }

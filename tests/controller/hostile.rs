@@ -217,7 +217,7 @@ async fn a_secret_that_the_namespace_may_not_have_is_said() {
         .wait_for("n1", "Stalled", "True", "SecretRefused")
         .await;
     let (_, _, message) = condition(&stalled, "Stalled").unwrap();
-    assert!(message.contains("(Forbidden)"), "{message}");
+    assert!(message.contains("exceeded quota: none"), "{message}");
     let token_id = ground.record("n1").token_id;
     quotas
         .delete("none", &DeleteParams::default())

@@ -9,6 +9,7 @@ mod adoption;
 mod hostile;
 mod lifecycle;
 mod permissions;
+mod requests;
 mod restored;
 mod revisions;
 mod secrets;

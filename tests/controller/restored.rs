@@ -59,7 +59,7 @@ async fn nothing_that_was_issued_after_the_snapshot_is_issued_again() {
     }
     ground.pass(2 * MINUTE_MS).await;
     ground
-        .wait_for("reissued", "Reconciling", "True", "ReissueDelayed")
+        .wait_for("reissued", "Ready", "True", "ReissueDelayed")
         .await;
     let snapshot = memory.state();
 

@@ -87,7 +87,8 @@ impl Row {
             return Self::going_on(R::Pending);
         };
         if reissue_at_ms(view).is_some() {
-            return Self::going_on(R::ReissueDelayed);
+            // Nothing is being worked at: it waits for a moment that is known.
+            return Self::reached(Is::Unknown, Is::False, R::ReissueDelayed);
         }
         match in_force.phase {
             Phase::Issued => Self::reached(Is::Unknown, Is::True, R::Issued),

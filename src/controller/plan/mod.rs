@@ -5,6 +5,7 @@
 //! removal once the token has ended. A registration ends a plan; the next one rests on its outcome.
 
 mod conditions;
+mod ending;
 mod events;
 mod messages;
 mod obstacle;
@@ -23,6 +24,7 @@ use super::secret::SecretSeen;
 use super::standing::{InForce, Relation};
 use super::view::View;
 
+pub use ending::in_ending_namespace;
 use obstacle::Obstacle;
 pub(super) use secrets::to_look_at as secrets_to_look_at;
 

@@ -103,7 +103,11 @@ async fn looks_that_find_everything_as_before_tell_nobody() {
     let mut in_order = watched.guard.in_order();
     let items = watched.world.items.lock().unwrap().clone();
     for is_whole in [true, false, true] {
-        let there = if is_whole { items.clone() } else { Default::default() };
+        let there = if is_whole {
+            items.clone()
+        } else {
+            Default::default()
+        };
         *watched.world.items.lock().unwrap() = there;
         watched.guard.look().await;
         let before = *in_order.borrow_and_update();

@@ -139,8 +139,8 @@ fn an_unused_token_is_issued_again_when_asked_and_not_too_soon() {
         scene.play(),
         [
             "delete Secret n1-join-token if secret-1",
-            "status Expired: Ready=Unknown/ReissueDelayed, Succeeded=Unknown/ReissueDelayed, \
-             Usable=False/ReissueDelayed, Reconciling=True/ReissueDelayed",
+            "status Expired: Ready=True/ReissueDelayed, Succeeded=Unknown/ReissueDelayed, \
+             Usable=False/ReissueDelayed",
             "event Expired",
             "remove finalizer",
             "rest 540 s"

@@ -232,6 +232,7 @@ impl Scene {
             now_ms: self.now_ms,
             fresh_token_id: TokenId([0xfe; 16]),
             namespace_uid: NAMESPACE_UID.to_owned(),
+            namespace_ends: false,
             resource: self.resource.clone(),
             standing: self.standing(),
             former: self.former.clone(),
