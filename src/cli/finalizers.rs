@@ -176,14 +176,14 @@ async fn let_go(client: &Client, token: &PartialObjectMeta<JoinToken>) -> Result
         let mut finalizers = seen.finalizers().to_vec();
         finalizers.retain(|name| name != FINALIZER);
         // What others add or take away meanwhile is theirs.
-        let patch = json!({"metadata": {
+        let patch = Patch::Merge(json!({"metadata": {
             "uid": seen.uid(), "resourceVersion": seen.resource_version(), "finalizers": finalizers,
-        }});
+        }}));
         let params = PatchParams {
             field_manager: Some("jointoken".to_owned()),
             ..PatchParams::default()
         };
-        let patched = tokens.patch_metadata(&name, &params, &Patch::Merge(&patch));
+        let patched = tokens.patch_metadata(&name, &params, &patch);
         match patched.await {
             Ok(_) => return Ok(true),
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(false),

@@ -13,6 +13,7 @@ mod execute;
 mod former;
 mod founding_object;
 mod frozen;
+mod latest;
 mod namespaces;
 mod plan;
 mod publish;

@@ -22,6 +22,7 @@ use super::effect::{Effected, Effects};
 use super::error::Error;
 use super::execute::{resources, secrets};
 use super::frozen;
+use super::latest::Latest;
 use super::namespaces::{NamespaceSeen, Namespaces, is_because_namespace_ends};
 use super::plan::{
     Then, in_ending_namespace, plan, secret_refused, secrets_to_look_at, unavailable,
@@ -48,6 +49,7 @@ pub(super) struct Reconciler {
     pub metrics: ControllerMetrics,
     pub keys_in_order: watch::Receiver<bool>,
     pub namespaces: Namespaces,
+    pub latest: Latest,
 }
 
 /// What became of one look.
@@ -98,8 +100,9 @@ impl Reconciler {
     }
 
     async fn settle(&self, resource: &JoinToken) -> Result<Option<Duration>, Error> {
-        // The first look is at the watch's copy; the others are at the API server's own.
-        let mut looked = self.look_and_act(resource.clone(), Source::Watched).await?;
+        // The first look is at the watch's copy, or a later one of our own; the others are at the API server's own.
+        let first = self.latest.or(resource);
+        let mut looked = self.look_and_act(first, Source::Watched).await?;
         for _ in 1..MAX_LOOKS {
             match looked {
                 Looked::Settled(look_again_ms) => {
@@ -307,7 +310,10 @@ impl Reconciler {
     fn take(&self, view: &mut View<'_>, effected: Effected) {
         match effected {
             Effected::Done | Effected::Outdated => {}
-            Effected::Resource(resource) => view.resource = *resource,
+            Effected::Resource(resource) => {
+                self.latest.note(&resource);
+                view.resource = *resource;
+            }
             Effected::Registered(outcome) => {
                 view.registered = true;
                 view.created = matches!(outcome, RegisterOutcome::Created(_));

@@ -25,6 +25,7 @@ use super::config::{ControllerConfig, Minting};
 use super::effect::Effects;
 use super::error::Error;
 use super::execute::RealEffects;
+use super::latest::Latest;
 use super::namespaces::Namespaces;
 use super::reconcile::Reconciler;
 use super::seen::Seen;
@@ -107,6 +108,7 @@ impl Operator {
             config: self.config.clone(),
             keys_in_order: self.keys_in_order.clone(),
             namespaces: Namespaces::default(),
+            latest: Latest::default(),
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();

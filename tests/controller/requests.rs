@@ -27,8 +27,15 @@ impl Requests {
         let service = service_fn(move |request: Request<Body>| {
             let real = real.clone();
             let line = format!("{} {}", request.method(), request.uri().path());
-            noted.0.lock().unwrap().push(line);
-            async move { Ok::<_, tower::BoxError>(real.send(request).await?) }
+            noted.0.lock().unwrap().push(line.clone());
+            let noted = noted.clone();
+            async move {
+                let response = real.send(request).await?;
+                if response.status() == 409 {
+                    noted.0.lock().unwrap().push(format!("409 to {line}"));
+                }
+                Ok::<_, tower::BoxError>(response)
+            }
         });
         (Client::new(service, "default"), requests)
     }
@@ -269,6 +276,29 @@ async fn a_secret_of_our_own_that_was_left_behind_is_replaced() {
     assert_eq!(token_id, ground.record("n1").token_id);
     let now = ground.secrets().get("n2-join-token").await.unwrap();
     assert_eq!(now.uid(), alike.uid());
+    operator.stop().await;
+    ground.remove().await;
+}
+
+/// Of a claim and of the admission the store tells sooner than the watch tells of what was written after the claim.
+#[tokio::test]
+async fn an_admission_costs_no_conflicts() {
+    let ground = Ground::new("conflicts").await;
+    let (client, requests) = Requests::of(ground.client.clone());
+    let operator = ground.operator_with(client, |effects| effects);
+    let names = names(10);
+    issue(&ground, &names).await;
+    let start = requests.count();
+    for name in &names {
+        ground.admit(name, 5).await;
+        ground
+            .wait(name, "released", |resource, status| {
+                status.consumed_at.is_some() && resource.finalizers().is_empty()
+            })
+            .await;
+    }
+    let conflicts = requests.since(start, |line| line.starts_with("409 "));
+    assert_eq!(conflicts, Vec::<String>::new());
     operator.stop().await;
     ground.remove().await;
 }

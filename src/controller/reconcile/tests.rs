@@ -119,6 +119,7 @@ async fn nothing_is_proposed_on_an_old_copy() {
         metrics: Metrics::new(store.health()).controller,
         keys_in_order: watch::Sender::new(true).subscribe(),
         namespaces: Namespaces::default(),
+        latest: Latest::default(),
     };
     let old = resource("10", json!({"revision": 1, "revoked": true}));
     reconciler.reconcile(&old).await.unwrap();
