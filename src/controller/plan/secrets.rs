@@ -15,6 +15,10 @@ pub(in crate::controller) fn to_look_at(
     resource: &JoinToken,
     standing: &Standing,
 ) -> (bool, Option<String>) {
+    if resource.metadata.deletion_timestamp.is_some() {
+        // The garbage collector takes them; and in a namespace that is being deleted the right to read them may have gone.
+        return (false, None);
+    }
     let status = resource.status.as_ref();
     let reported = status.and_then(|status| status.secret_name.clone());
     let by_spec = match &standing.in_force {
