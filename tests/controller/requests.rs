@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use hyper::Request;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, PostParams, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -243,11 +243,13 @@ async fn a_secret_of_our_own_that_was_left_behind_is_replaced() {
     let operator = ground.operator();
     let created = ground.create("n1", json!({})).await;
     ground.wait_for("n1", "Usable", "True", "Issued").await;
-    let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Orphan),
-        ..DeleteParams::default()
-    };
-    ground.resources().delete("n1", &params).await.unwrap();
+    // As the garbage collector does it.
+    let orphan = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
+    let secrets = ground.secrets();
+    let params = PatchParams::default();
+    let patched = secrets.patch("n1-join-token", &params, &orphan).await;
+    patched.unwrap();
+    ground.delete("n1").await;
     ground.wait_gone(&created).await;
     let left = ground.secrets().get("n1-join-token").await.unwrap();
     assert_eq!(left.owner_references().len(), 0);
