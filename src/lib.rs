@@ -18,6 +18,8 @@ pub mod lifecycle;
 
 pub mod store;
 
+pub mod net;
+
 pub mod pki;
 
 pub mod peers;

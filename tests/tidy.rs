@@ -12,13 +12,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lifecycle", &["token", "faults"]),
     ("store", &["token", "lifecycle", "clock", "faults"]),
     ("pki", &[]),
-    ("peers", &["store", "pki", "clock"]),
+    ("net", &[]),
+    ("peers", &["store", "pki", "clock", "net"]),
     ("founding", &["token", "lifecycle", "store", "pki", "clock"]),
     (
         "bootstrap",
         &["token", "lifecycle", "store", "pki", "clock"],
     ),
-    ("joiner", &["token", "pki", "bootstrap", "clock"]),
+    ("joiner", &["token", "pki", "bootstrap", "clock", "net"]),
     ("api", &[]),
     (
         "controller",
@@ -58,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
             "clock",
             "admin",
+            "net",
         ],
     ),
 ];

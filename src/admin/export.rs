@@ -29,12 +29,23 @@ pub enum ExportError {
     NoTtl,
     #[error("{0}: try again")]
     Store(#[from] StoreError),
-    #[error("the store did not adopt the key ({0:?}): try again")]
+    #[error("the store did not adopt the key ({}): try again", why(*.0))]
     NotAdopted(AdoptKeyOutcome),
     #[error("the key cannot be rendered: {0}")]
     Key(String),
     #[error(transparent)]
     Random(#[from] RandomError),
+}
+
+const fn why(outcome: AdoptKeyOutcome) -> &'static str {
+    match outcome {
+        AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => "it knows it",
+        AdoptKeyOutcome::Conflict => "it knows another by that name, or that one by another name",
+        AdoptKeyOutcome::Refused => {
+            "it has no room for another key, or not for one with so long a pattern"
+        }
+        AdoptKeyOutcome::Retired => "a restore retired it",
+    }
 }
 
 impl ExportError {

@@ -44,6 +44,7 @@ fn response(group: &Members) -> MembersResponse {
         leader: group.leader.map(show_id),
         leader_is_heard: heard().any(|member| group.leader == Some(member.node_id)),
         majority_is_heard: heard().filter(is_voter).count() > voters / 2,
+        is_ready: Some(group.is_ready),
         is_changing: group.is_changing,
         members: group.members.iter().map(view).collect(),
     }
@@ -73,6 +74,7 @@ fn health(member: &MemberView) -> &'static str {
     match member {
         member if !member.is_present() => "silent",
         member if member.lag.is_some_and(|lag| lag > BEHIND) => "behind",
+        member if member.is_stalled => "stalled",
         member if member.clock_ahead_ms.is_some_and(is_off) => "clock",
         _ => "ok",
     }
@@ -99,7 +101,11 @@ async fn remove(
         .collect::<Result<_, _>>()?;
     match store.remove_members(nodes, request.force).await {
         Ok(()) => {
-            tracing::warn!(nodes = ?request.node_ids, force = request.force, "an operator removed members of the group");
+            tracing::warn!(
+                nodes = request.node_ids.join(", "),
+                force = request.force,
+                "an operator removed members of the group"
+            );
             Ok(Json(RemoveMembersResponse {}))
         }
         Err(error @ (RemoveError::Store(_) | RemoveError::NoMajority)) => Err(refusal(
@@ -163,10 +169,12 @@ mod tests {
             lag: Some(0),
             heard_ms_ago,
             clock_ahead_ms: Some(0),
+            is_stalled: false,
         };
         Members {
             term: 5,
             leader: Some(1),
+            is_ready: true,
             is_changing: false,
             members: (1..).zip(heard).map(member).collect(),
         }
@@ -200,6 +208,11 @@ mod tests {
             shown(&group([Some(45_000), None])),
             (false, false, alone.into())
         );
+        // Whoever is heard of is not well for that.
+        let mut stalled = group([Some(40), Some(40)]);
+        stalled.members[1].is_stalled = true;
+        let second = ["ok", "stalled", "ok"].map(str::to_owned);
+        assert_eq!(shown(&stalled), (true, true, second.into()));
         // A learner's voice is no vote.
         let mut learner = group([Some(45_000), Some(40)]);
         learner.members[2].role = Role::Learner;

@@ -81,6 +81,9 @@ pub struct MembersResponse {
     pub leader_is_heard: bool,
     /// As many voters, itself included, as it takes to commit anything were heard of within the last 3 seconds.
     pub majority_is_heard: bool,
+    /// The asked replica is fit to serve, as its `/readyz` says; always said by a release that knows it.
+    #[serde(default)]
+    pub is_ready: Option<bool>,
     /// A change of the voters is under way: until it is done, it takes a majority of the former and one of the new ones.
     pub is_changing: bool,
     pub members: Vec<MemberOfGroup>,
@@ -107,7 +110,8 @@ pub struct MemberOfGroup {
     pub heard_ms_ago: Option<u64>,
     /// How far its clock is ahead of that of the asked replica, in milliseconds.
     pub clock_ahead_ms: Option<i64>,
-    /// `ok`, `silent` (not heard of for 3 seconds), `behind` (more than 1000 entries), or `clock` (more than 30 seconds off).
+    /// `ok`, `silent` (not heard of for 3 seconds), `behind` (more than 1000 entries), `stalled` (heard of, and yet it is not served
+    /// its log, does not come on with it, or nothing is committed), or `clock` (more than 30 seconds off).
     pub health: String,
 }
 

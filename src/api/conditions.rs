@@ -81,7 +81,7 @@ pub enum ConditionReason {
     SpecDiffers,
     /// `spec.revision` is lower than one that was in force.
     RevisionTooLow,
-    /// The status tells of more than the store has ever reached.
+    /// The status tells of more than the store knows.
     StatusAhead,
     /// A Secret of that name exists and is not the operator's.
     SecretConflict,

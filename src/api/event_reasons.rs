@@ -29,6 +29,8 @@ pub enum EventReason {
     SecretRestored,
     /// The operator cannot go on until somebody acts.
     Stalled,
+    /// The resource is another store's: the operator leaves it alone.
+    OfAnotherStore,
 }
 
 impl EventReason {
@@ -47,6 +49,7 @@ impl EventReason {
             Self::Adopted => "Adopted",
             Self::SecretRestored => "SecretRestored",
             Self::Stalled => "Stalled",
+            Self::OfAnotherStore => "OfAnotherStore",
         }
     }
 
@@ -54,7 +57,11 @@ impl EventReason {
     pub const fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::ClaimReverted | Self::Contested | Self::SecretRestored | Self::Stalled
+            Self::ClaimReverted
+                | Self::Contested
+                | Self::SecretRestored
+                | Self::Stalled
+                | Self::OfAnotherStore
         )
     }
 }

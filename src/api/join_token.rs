@@ -104,6 +104,13 @@ const SECRET_SUFFIX: &str = "-join-token";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct JoinTokenSpec {
+    /// Which operator serves the resource: the one that was started with this --class, an RFC 1123 label of at most 63
+    /// characters. It is fixed for the life of the resource. Default: none, the resource is that of the operator
+    /// without a class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub class_name: Option<String>,
+
     /// The name of the machine that may join, an RFC 1123 label: a-z, 0-9 and '-', at most 63
     /// characters. It becomes part of the names in the machine's certificate.
     /// Default: the name of the resource. Fixed within a revision.
@@ -232,6 +239,7 @@ const fn default_in_flight_timeout_seconds() -> u32 {
 impl Default for JoinTokenSpec {
     fn default() -> Self {
         Self {
+            class_name: None,
             node_name: None,
             ttl_seconds: default_ttl_seconds(),
             revision: default_revision(),

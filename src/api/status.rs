@@ -68,13 +68,19 @@ pub struct JoinTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<LastFailure>,
 
+    /// The store that this status comes from, 32 lowercase hexadecimal digits. An operator of another store leaves the
+    /// resource alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{32}$"))]
+    pub store_id: Option<String>,
+
     /// Which founding, restore or recovery of the store this status comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", range(min = 0, max = MAX_INTEGER))]
     pub store_epoch: Option<u64>,
 
     /// The index in the store's log of the last change of this token. Together with storeEpoch it never
-    /// falls: a replica that is behind cannot overwrite what a newer one wrote.
+    /// falls as long as storeId is the same: a replica that is behind cannot overwrite what a newer one wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", range(min = 0, max = MAX_INTEGER))]
     pub store_index: Option<u64>,
@@ -174,6 +180,7 @@ impl Default for JoinTokenStatus {
             joiner: None,
             secret_name: None,
             last_failure: None,
+            store_id: None,
             store_epoch: None,
             store_index: None,
             conditions: Vec::new(),

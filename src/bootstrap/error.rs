@@ -33,6 +33,8 @@ pub enum DoorError {
     CsrKeyDiffers,
     /// Not parsed, or of no key of the ring, or of another kind than its key.
     InvalidToken,
+    /// The token is as a Secret holds it: the machine forgot to decode it.
+    TokenInBase64,
     TokenOfOtherStore,
     TokenUnknown,
     TokenExpired,
@@ -155,6 +157,12 @@ impl DoorError {
                 Code::InvalidToken,
                 Unproven,
                 "the token is not valid here; ask whoever gave it to you for another",
+            ),
+            Self::TokenInBase64 => row(
+                S::UNAUTHORIZED,
+                Code::InvalidToken,
+                Unproven,
+                "the token is in base64, as Secrets hold it; decode it before it is used",
             ),
             Self::TokenOfOtherStore => row(
                 S::FORBIDDEN,

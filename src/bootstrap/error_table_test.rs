@@ -52,6 +52,7 @@ fn every_error_has_its_status_code_and_class() {
             Malformed,
         ),
         (DoorError::InvalidToken, 401, Code::InvalidToken, Unproven),
+        (DoorError::TokenInBase64, 401, Code::InvalidToken, Unproven),
         (
             VerifyError::Invalid.into(),
             401,

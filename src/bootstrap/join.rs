@@ -20,7 +20,9 @@ use crate::pki::{
     not_after_ms_of_cert,
 };
 use crate::store::{StoreError, submit};
-use crate::token::{JoinerId, KeyRing, NodePattern, Presented, Purpose, Timing, TokenId, Verified};
+use crate::token::{
+    JoinerId, KeyRing, NodePattern, ParseError, Presented, Purpose, Timing, TokenId, Verified,
+};
 
 use super::claim::{self, Claim};
 use super::observer::Class;
@@ -105,7 +107,10 @@ fn verify(
     let founded = door.store.founded().ok_or(DoorError::NotReady)?;
     let audience = founded.store_id.audience();
     let keys: Arc<KeyRing> = Arc::clone(&door.keys.borrow());
-    let token = Presented::parse(request.token.expose()).map_err(|_| DoorError::InvalidToken)?;
+    let token = Presented::parse(request.token.expose()).map_err(|error| match error {
+        ParseError::Base64 => DoorError::TokenInBase64,
+        _ => DoorError::InvalidToken,
+    })?;
     let verified = keys.verify(&token, audience, door.clock.now_ms());
     let verified = verified.map_err(DoorError::from);
     if !matches!(verified, Err(DoorError::InvalidToken)) {

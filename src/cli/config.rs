@@ -13,7 +13,7 @@ use crate::lifecycle::Settings;
 use crate::pki::TrustDomain;
 use crate::token::{
     Audience, Claims, Delivery, KeyId, MAX_URLS, NodePattern, Purpose, SigningKey, TokenId,
-    is_door_url, is_node_name, mint,
+    door_url_fault, is_node_name, mint,
 };
 
 /// Where a door listens unless told otherwise.
@@ -68,6 +68,9 @@ pub struct ServerConfig {
     /// Accept the join tokens of a NodeDB cluster.
     #[serde(default)]
     pub nodedb: Option<NodeDbConfig>,
+    /// It was put together from flags, which messages then name, and not read from a file.
+    #[serde(skip)]
+    pub is_of_flags: bool,
 }
 
 /// How NodeDB's join tokens are accepted.
@@ -136,9 +139,10 @@ impl ServerConfig {
                 "give one to {MAX_URLS} advertised URLs, where joiners reach the door, e.g. https://join.example.org:8443"
             )));
         }
-        if let Some(url) = self.advertise_urls.iter().find(|url| !is_door_url(url)) {
+        let faulty = |url: &String| Some((url.clone(), door_url_fault(url)?));
+        if let Some((url, fault)) = self.advertise_urls.iter().find_map(faulty) {
             return Err(ConfigError::Invalid(format!(
-                "the advertised URL {url:?} is not of the form https://host[:port], in lower case and with nothing behind it"
+                "the advertised URL {url:?} is not the URL of a door: {fault}"
             )));
         }
         for (name, duration, most) in [

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::confirm::confirm;
 use super::exit::{EXIT_CODES, Exit, Failure};
 use super::kubernetes::{ClusterArgs, cluster_of};
-use super::output::Output;
+use super::output::{self, Output};
 use crate::founding::{ReplaceError, ReplaceRequest, Replacement};
 use crate::pki::TrustDomain;
 use crate::token::StoreId;
@@ -48,6 +48,7 @@ pub struct Args {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Replaced<'a> {
+    #[serde(serialize_with = "output::path")]
     data_dir: &'a Path,
     store_id: String,
     epoch: u64,
@@ -91,12 +92,13 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         confirm(&meaning, &question, unasked)?;
     }
     let founding = replacement.carry_out().await.map_err(failed)?;
-    output.print(&Replaced {
+    output.report(&Replaced {
         data_dir: &args.data_dir,
         store_id: founding.store_id.to_string(),
         epoch: founding.epoch,
         lost_store_id: args.replace_lost.to_string(),
-    })
+    });
+    Ok(())
 }
 
 fn failed(error: ReplaceError) -> Failure {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
+use crate::net::file_words;
 use crate::token::{KeyFileError, MAX_KEY_FILE, MAX_TOKEN, OfflineKeyFile, Presented, SigningKey};
 
 /// The variable of the environment that holds a token.
@@ -168,7 +169,10 @@ impl Drop for NewFile<'_> {
 
 fn cannot_write(exit: Exit, path: &Path, what: &str, error: &io::Error) -> Failure {
     let path = path.display();
-    Failure::new(exit, format_args!("cannot write {what} to {path}: {error}"))
+    Failure::new(
+        exit,
+        format_args!("cannot write {what} to {path}: {}", file_words(error)),
+    )
 }
 
 /// Whether this looks like a token or a signing key.
@@ -205,8 +209,9 @@ fn read(path: &Path, what: &str, limit: usize) -> Result<Zeroizing<Vec<u8>>, Fai
             "this takes the name of a file for {what}, and what was given looks like the secret itself: secrets are not taken from the command line, where every user of the machine can read them"
         ))),
         Err(error) => Err(Failure::usage(format_args!(
-            "cannot read {what} from {}: {error}",
-            path.display()
+            "cannot read {what} from {}: {}",
+            path.display(),
+            file_words(&error)
         ))),
     }
 }

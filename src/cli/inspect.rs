@@ -123,7 +123,10 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         Timing::Expired => Err(Failure::new(Exit::Expired, "the token has expired")),
         Timing::IssuedInFuture => Err(Failure::new(
             Exit::TryAgain,
-            "the token is issued more than 5 minutes in the future: check this machine's clock and the one of the token's issuer",
+            format_args!(
+                "the token is issued more than 5 minutes in the future: this machine's clock says {}. Check it, and the one of the token's issuer",
+                time::rfc3339(now_ms / 1000 * 1000).unwrap_or_default()
+            ),
         )),
     }
 }

@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::duration::HumanDuration;
 use super::exit::{EXIT_CODES, Exit, Failure};
 use super::input::TokenInput;
-use super::output::Output;
+use super::output::{self, Output};
 use crate::clock::SystemClock;
 use crate::joiner::{self, DoorAddress, Join, JoinError, JoinFailure, Joined};
+use crate::net::{Proxies, Proxy, file_words};
 
 /// Longer than a certificate in PEM.
 const MAX_CA_FILE: u64 = 64 * 1024;
@@ -26,7 +27,17 @@ const MAX_CA_FILE: u64 = 64 * 1024;
 ///
 /// The folder then holds tls.key (the key, mode 0600), tls.crt (the machine's certificate),
 /// ca.crt (what members' certificates chain to), info.json and csr.pem. A tls.key that is there
-/// already is used; what another token gave before is replaced.
+/// already is used; what another token gave before is replaced. Other users of the machine must not
+/// be able to use tls.key: a mode that lets them is set to 0600, with a warning; reading by its group
+/// (0640) is left as it is. If somebody else owns such a file, it is not used.
+///
+/// An HTTP proxy is used as curl uses it: --proxy, or else https_proxy, HTTPS_PROXY, all_proxy or
+/// ALL_PROXY of the environment, except for hosts in no_proxy or NO_PROXY (names with all below
+/// them, addresses, ranges such as 10.0.0.0/8, or *); localhost is no exception by itself. TLS goes
+/// through the proxy unbroken (CONNECT), so it learns neither the token nor the key.
+///
+/// While the clock of this machine is wrong the token is not sent; the command waits for the clock
+/// to be set as long as --timeout says.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 Examples:
@@ -49,7 +60,11 @@ pub struct Args {
     /// SHA-256 of the public key of the door's CA, for tokens that pin none (NodeDB's)
     #[arg(long, value_name = "HEX", value_parser = joiner::pin_from_hex)]
     ca_pin: Option<[u8; 32]>,
-    /// How long to go on asking
+    /// HTTP proxy to reach the doors through, instead of the environment's. A password in it can be
+    /// seen by other users of the machine: better put that into HTTPS_PROXY
+    #[arg(long, value_name = "http://[USER:PASSWORD@]HOST[:PORT]")]
+    proxy: Option<String>,
+    /// How long to go on asking, at least 1s
     #[arg(long, value_name = "TIME", default_value = "2m")]
     timeout: HumanDuration,
 }
@@ -64,6 +79,7 @@ struct Report {
     /// When the certificate ends, RFC 3339.
     not_after: String,
     public_key_sha256: String,
+    #[serde(serialize_with = "output::path")]
     folder: PathBuf,
     /// The bundle was there already.
     already_joined: bool,
@@ -96,6 +112,11 @@ impl fmt::Display for Report {
 
 /// Joins, and says what the machine has now.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    if args.timeout.as_seconds() == 0 {
+        return Err(Failure::usage(
+            "--timeout is zero: no door could answer in that time, give 1s or more",
+        ));
+    }
     let pin = match &args.ca_file {
         Some(path) => Some(pin_in(path)?),
         None => args.ca_pin,
@@ -105,12 +126,24 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         folder: args.out,
         urls: args.urls,
         pin,
+        proxies: proxies(args.proxy.as_deref())?,
         timeout: Duration::from_secs(args.timeout.as_seconds()),
         clock: Arc::new(SystemClock),
         waiting: Box::new(move |line| output.print_progress(line)),
+        warning: Box::new(move |line| output.warn(line)),
     };
     let joined = joiner::join(join).await.map_err(failure)?;
-    output.print(&report(joined))
+    output.report(&report(joined));
+    Ok(())
+}
+
+/// What leads to the doors. No error repeats a URL: there may be a password in it.
+fn proxies(given: Option<&str>) -> Result<Proxies, Failure> {
+    let given = given.map(str::parse::<Proxy>).transpose();
+    let given = given.map_err(|error| Failure::usage(format_args!("--proxy: {error}")))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    Proxies::of(given, variable)
+        .map_err(|(name, error)| Failure::usage(format_args!("{name} in the environment: {error}")))
 }
 
 fn pin_in(path: &Path) -> Result<[u8; 32], Failure> {
@@ -120,11 +153,12 @@ fn pin_in(path: &Path) -> Result<[u8; 32], Failure> {
             path.display()
         ))
     };
-    let length = fs::metadata(path).map_err(|error| unusable(&error))?.len();
+    let metadata = fs::metadata(path).map_err(|error| unusable(&file_words(&error)));
+    let length = metadata?.len();
     if length > MAX_CA_FILE {
         return Err(unusable(&"it is too long for one certificate"));
     }
-    let pem = fs::read(path).map_err(|error| unusable(&error))?;
+    let pem = fs::read(path).map_err(|error| unusable(&file_words(&error)))?;
     joiner::pin_of_ca_pem(&pem).map_err(|error| unusable(&error))
 }
 

@@ -106,7 +106,10 @@ struct Exported<'a> {
     key_id: &'a str,
     pattern: &'a str,
     max_ttl_seconds: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "output::maybe_path"
+    )]
     key_file: Option<&'a PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
@@ -167,7 +170,8 @@ async fn export(args: ExportArgs, output: Output) -> Result<(), Failure> {
     match (file, output) {
         (Some(file), _) => {
             file.write(&answer.key_file).map_err(lost)?;
-            output.print(&exported)
+            output.report(&exported);
+            Ok(())
         }
         (None, Output::Json) => output::print_whole(&output.render(&exported)?).map_err(lost),
         (None, Output::Text) => {

@@ -3,39 +3,83 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use hyper::header::{HeaderValue, USER_AGENT};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::exit::Failure;
+use super::proxy::ProxyEnvironment;
 use super::statuses::Statuses;
-use crate::controller::{FoundingConfigMap, SecretVault};
-use crate::founding::Cluster;
+use crate::controller::{FoundingConfigMap, SecretVault, told};
+use crate::founding::{Cluster, whole};
 use crate::token::is_node_name;
 
 /// What the names of the operator's own objects begin with.
 pub const PREFIX: &str = "jointoken";
+
+/// By what the API server's own log and its flow control know us.
+const AGENT: &str = concat!("jointoken/", env!("CARGO_PKG_VERSION"));
 
 /// The configuration of this kubeconfig, or of whatever the environment offers.
 ///
 /// # Errors
 /// One line: there is none that can be used.
 pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, Failure> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| {
-                Failure::usage(format_args!("the kubeconfig {}: {error}", path.display()))
-            })?;
+    let file = match kubeconfig {
+        Some(path) => Some(Kubeconfig::read_from(path).map_err(|error| {
+            let why = unusable(&error);
+            Failure::usage(format_args!("the kubeconfig {} {why}", path.display()))
+        })?),
+        // Where there is none, a pod's service account may do.
+        None => Kubeconfig::read().ok(),
+    };
+    let proxy = file.as_ref().map(|file| proxy_url(file).map(str::to_owned));
+    let config = match (kubeconfig, file) {
+        (Some(_), Some(file)) => {
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
                 .await
-                .map_err(|error| error.to_string())
+                .map_err(|error| format!("it {}", unusable(&error)))
         }
-        None => Config::infer().await.map_err(|error| error.to_string()),
+        _ => Config::infer().await.map_err(|error| whole(&error)),
     };
-    config.map_err(|error| {
+    let mut config = config.map_err(|error| {
         Failure::usage(format_args!(
             "there is no usable way to a Kubernetes API ({error}): give --kubeconfig, set KUBECONFIG, or run in a pod with a service account"
         ))
-    })
+    })?;
+    if let Some(of_kubeconfig) = proxy {
+        let environment = ProxyEnvironment::read();
+        let proxy = environment.proxy_for(&config.cluster_url, of_kubeconfig.as_deref());
+        config.proxy_url = proxy.map_err(Failure::usage)?;
+    }
+    let agent = (USER_AGENT, HeaderValue::from_static(AGENT));
+    config.headers.push(agent);
+    Ok(config)
+}
+
+/// The proxy that the current context names.
+fn proxy_url(file: &Kubeconfig) -> Option<&str> {
+    let current = file.current_context.as_ref()?;
+    let mut contexts = file.contexts.iter();
+    let named = contexts.find(|context| context.name == *current)?;
+    let cluster = &named.context.as_ref()?.cluster;
+    let mut clusters = file.clusters.iter();
+    let named = clusters.find(|named| named.name == *cluster)?;
+    named.cluster.as_ref()?.proxy_url.as_deref()
+}
+
+/// Why a kubeconfig cannot be used, as the rest of a sentence.
+fn unusable(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(error, _) => format!("cannot be read: {error}"),
+        KubeconfigError::Parse(error) => {
+            format!("is not valid: {}", error.to_string().replace('\n', " "))
+        }
+        KubeconfigError::ParseNoProxy(error) => {
+            format!("cannot be used: NO_PROXY is not a list of hosts and networks: {error}")
+        }
+        error => format!("cannot be used: {}", whole(error)),
+    }
 }
 
 /// A client for it.
@@ -43,8 +87,10 @@ pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, Failure> {
 /// # Errors
 /// One line: it cannot be used.
 pub fn client(config: Config) -> Result<Client, Failure> {
-    Client::try_from(config)
-        .map_err(|error| Failure::usage(format_args!("the Kubernetes API cannot be used: {error}")))
+    Client::try_from(config).map_err(|error| {
+        let why = told(&error);
+        Failure::usage(format_args!("the Kubernetes API cannot be used: {why}"))
+    })
 }
 
 /// Which cluster's store is meant. The command runs with the rights of whoever calls it.

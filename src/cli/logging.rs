@@ -9,11 +9,12 @@ use crate::telemetry::logs;
 #[derive(Debug, clap::Args)]
 pub struct LogArgs {
     /// What is logged: a level, or target=level pairs
+    // What libraries log of their own is written for their authors; what it means here is logged as ours.
     #[arg(
         long,
         value_name = "FILTER",
         env = "JOINTOKEN_LOG",
-        default_value = "info,openraft=error",
+        default_value = "info,openraft=off,kube=off",
         display_order = 90
     )]
     log: String,

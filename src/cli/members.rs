@@ -16,9 +16,10 @@ use crate::admin::{MemberOfGroup, MembersResponse, RemoveMembersRequest};
 /// that lost its data comes back by itself under a new id, in the place of the old one, once that was silent for 30 seconds.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
-Health: ok; silent, not heard of for 3 seconds; behind by more than 1000 entries; clock, more than 30 seconds off.
+Health: ok; silent, not heard of for 3 seconds; behind by more than 1000 entries; stalled, heard of, and yet for some
+seconds not served its log, not coming on with it, or nothing is committed; clock, more than 30 seconds off.
 The role of one that is silent is the one that it had. Below the table stands whether a majority and its leader are
-heard of; in JSON `majorityIsHeard` and `leaderIsHeard`.
+heard of, and whether the replica that was asked is ready; in JSON `majorityIsHeard`, `leaderIsHeard` and `isReady`.
 
 Examples:
   jointoken store members
@@ -69,9 +70,10 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
             };
             let removed = args.replica.client().remove_members(&request).await;
             removed.map_err(failure)?;
-            output.print(&Removed {
+            output.report(&Removed {
                 removed: request.node_ids,
-            })
+            });
+            Ok(())
         }
     }
 }
@@ -144,6 +146,10 @@ fn obstacle(group: &MembersResponse) -> Option<&'static str> {
         Some(
             "a majority is heard of: within seconds it has another leader. If not, see `/readyz` and the log of each replica",
         )
+    } else if group.is_ready == Some(false) {
+        Some(
+            "the replica that was asked is not ready: its `/readyz` says why. Ask the leader, too: only that knows who takes the log",
+        )
     } else {
         None
     }
@@ -201,6 +207,7 @@ mod tests {
             leader: leader.map(str::to_owned),
             leader_is_heard,
             majority_is_heard,
+            is_ready: Some(true),
             is_changing: false,
             members: vec![member],
         });

@@ -13,6 +13,7 @@ mod crd;
 mod create;
 pub mod duration;
 mod exit;
+mod finalizers;
 mod found;
 mod group;
 mod input;
@@ -25,7 +26,10 @@ mod members;
 mod openapi;
 mod operator;
 mod output;
+mod patience;
 mod ports;
+mod proxy;
+mod readable;
 mod serve;
 mod server;
 mod snapshot;
@@ -81,6 +85,7 @@ enum Command {
     Inspect(inspect::Args),
     Join(join::Args),
     Crd(crd::Args),
+    Finalizers(finalizers::Args),
     /// For whoever generates the documentation.
     #[command(hide = true)]
     Openapi(openapi::Args),
@@ -99,6 +104,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args, output).await,
             Self::Join(args) => join::run(args, output).await,
             Self::Crd(args) => crd::run(args, output).await,
+            Self::Finalizers(args) => finalizers::run(args, output).await,
             Self::Openapi(args) => openapi::run(args, output).await,
             Self::Version(args) => version::run(args, output).await,
         }
@@ -115,11 +121,13 @@ impl Command {
             return self.run(output).await;
         }
         tokio::select! {
-            ended = self.run(output) => ended,
+            // It listens before anything is begun: a signal that comes sooner would be lost.
+            biased;
             told = stop::told() => Err(match told {
                 Ok(signal) => Failure::new(Exit::Failed, format_args!("{signal}: stopped before it was done")),
                 Err(error) => Failure::new(Exit::Failed, error),
             }),
+            ended = self.run(output) => ended,
         }
     }
 }

@@ -15,13 +15,16 @@ use super::group::{self, PeersConfig};
 use super::kubernetes::{self, PREFIX};
 use super::logging::LogArgs;
 use super::output::Output;
+use super::patience::Patience;
+use super::readable;
 use super::server::{Ground, Replica};
-use super::statuses::Statuses;
+use super::statuses::{Statuses, TakeOver};
 use super::stop;
 use crate::controller::{
-    ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault,
+    ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault, is_away,
+    told,
 };
-use crate::founding::whole;
+use crate::founding::{ExchangeObject as _, FoundingObject, ReachedMark};
 use crate::store::PeerAddress;
 use crate::token::is_node_name;
 
@@ -30,7 +33,9 @@ use crate::token::is_node_name;
 /// Watches JoinToken resources, mints a token for each, keeps the tokens' state in its own store
 /// and admits the machines that present them. On its first start it founds the store: CAs and
 /// signing keys are made, once, as Secrets in the operator's own namespace.
+// The last of a repeated flag wins, so that whoever appends flags to a chart's can change any.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_long_help = format!("\
 Examples:
   jointoken operator --data-dir /var/lib/jointoken --trust-domain edge.example --advertise-url https://join.edge.example:8443
@@ -69,6 +74,15 @@ pub struct Args {
     /// Namespaces whose JoinTokens are served [default: all]
     #[arg(long = "namespace", value_name = "NAMES", value_delimiter = ',')]
     namespaces: Vec<String>,
+    /// Class of the JoinTokens that are served: those with this spec.className [default: those without]
+    #[arg(long, value_name = "NAME", env = "JOINTOKEN_CLASS")]
+    class: Option<String>,
+    /// Take over the JoinTokens of this store, which is gone for good: its id, as status.storeId shows it; may be repeated
+    ///
+    /// Its unused tokens are ended, and used JoinTokens stay used. Never name a store that an operator still serves.
+    /// `unnamed` stands for the store of which statuses of an earlier release tell.
+    #[arg(long, value_name = "STORE_ID", value_delimiter = ',', value_parser = TakeOver::parse)]
+    take_over: Vec<TakeOver>,
     /// Namespace of the operator's own Secrets and founding ConfigMap [default: where it runs]
     #[arg(long, value_name = "NAME", env = "JOINTOKEN_SYSTEM_NAMESPACE")]
     system_namespace: Option<String>,
@@ -146,6 +160,11 @@ impl Args {
                 "{odd:?} is not the name of a namespace: --namespace takes names separated by commas, and none at all stands for every namespace"
             )));
         }
+        if let Some(odd) = self.class.iter().find(|name| !is_node_name(name)) {
+            return Err(Failure::usage(format_args!(
+                "{odd:?} is not the name of a class: use a-z, 0-9 and '-', at most 63, as spec.className does"
+            )));
+        }
         if self.namespaces.iter().collect::<BTreeSet<_>>().len() < self.namespaces.len() {
             return Err(Failure::usage("--namespace names a namespace twice"));
         }
@@ -160,6 +179,7 @@ impl Args {
             max_token_ttl: self.max_token_ttl,
             bare_names,
             keys_dir: None,
+            is_of_flags: true,
             peers: (self.peer_address.clone()).map(|address| PeersConfig {
                 listen: self.peer_listen,
                 address,
@@ -186,24 +206,53 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
     served.map_err(|failure| args.log.say(failure))
 }
 
+/// Starts, and begins again when the API server has gone meanwhile: then nothing is left running, and whatever was begun
+/// is gone on with.
 async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
+    let mut patience = Patience::new(config.metrics_listen);
+    loop {
+        let failure = match attempt(args, config, &mut patience).await {
+            Ok(replica) => return Ok(replica),
+            Err(failure) => failure,
+        };
+        let client = kubernetes::client(kubernetes::config(args.kubeconfig.as_deref()).await?)?;
+        let statuses = Statuses::new(&client, &args.namespaces);
+        if !readable::is_away(&statuses.unreadable().await) {
+            return Err(failure);
+        }
+        patience.wait(&failure.message).await;
+    }
+}
+
+async fn attempt(
+    args: &Args,
+    config: &ServerConfig,
+    patience: &mut Patience,
+) -> Result<Replica, Failure> {
     let kube = kubernetes::config(args.kubeconfig.as_deref()).await?;
     let system_namespace = args
         .system_namespace
         .clone()
         .unwrap_or_else(|| kube.default_namespace.clone());
     let client = kubernetes::client(kube)?;
-    let statuses = Statuses::new(&client, &args.namespaces);
-    statuses.check().await?;
-    let scaling = scaling(args, config, &client, &system_namespace).await?;
+    let statuses = Arc::new(
+        Statuses::new(&client, &args.namespaces)
+            .of_class(args.class.as_deref())
+            .taking_over(&args.take_over),
+    );
+    let object = Arc::new(FoundingConfigMap::new(
+        client.clone(),
+        &system_namespace,
+        PREFIX,
+    ));
+    readable::wait_until(&statuses, &*object, patience).await?;
+    let scaling = scaling(args, config, &client, &system_namespace, patience).await?;
+    patience.end().await;
     let ground = Ground {
+        mark: Arc::clone(&object) as Arc<dyn ReachedMark>,
         vault: Arc::new(SecretVault::new(client.clone(), &system_namespace, PREFIX)),
-        object: Some(Arc::new(FoundingConfigMap::new(
-            client.clone(),
-            &system_namespace,
-            PREFIX,
-        ))),
-        former: Some(&statuses),
+        object: Some(Arc::clone(&object) as Arc<dyn FoundingObject>),
+        former: Some(statuses),
         // The founding object says whether there is one.
         may_found_group: true,
         list: scaling.as_ref().map(Scaling::list),
@@ -220,8 +269,13 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
     if let Some(scaling) = scaling {
         replica.follow(scaling);
     }
+    if let Err(failure) = take_over(args, &object).await {
+        replica.shut_down().await;
+        return Err(failure);
+    }
     let controller_config = ControllerConfig {
         namespaces: args.namespaces.clone(),
+        class: args.class.clone(),
         node_names: config.bare_name_patterns().map_err(Failure::usage)?,
         instance: std::env::var("POD_NAME").ok(),
     };
@@ -230,6 +284,12 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         delivery: replica.delivery.clone(),
         door_ca_pem: replica.material.door.cert_pem(),
     };
+    let watched = readable::watch_over(
+        Statuses::new(&client, &args.namespaces),
+        replica.metrics.controller.clone(),
+        replica.stop_token().cancelled_owned(),
+    );
+    replica.spawn("watched namespaces", watched.map(Ok));
     let stop = replica.stop_token();
     let keys_in_order = replica.keys_in_order.clone();
     let controller = Operator::new(
@@ -240,9 +300,21 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
         Arc::clone(&replica.clock),
         replica.metrics.controller.clone(),
     )
-    .with_keys_in_order(keys_in_order);
+    .with_keys_in_order(keys_in_order)
+    .with_former_stores(object.former_stores());
     replica.spawn("controller", controller.run(stop.cancelled_owned()).map(Ok));
     Ok(replica)
+}
+
+/// Notes the stores that are taken over, where every replica reads it.
+async fn take_over(args: &Args, object: &FoundingConfigMap) -> Result<(), Failure> {
+    let ids: Vec<_> = args.take_over.iter().filter_map(TakeOver::id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(stores = ?ids, "the JoinTokens of these stores are taken over");
+    let noted = object.add_former(&ids).await;
+    noted.map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 /// What makes the group as large as the StatefulSet is, if there is one.
@@ -251,20 +323,29 @@ async fn scaling(
     config: &ServerConfig,
     client: &Client,
     system_namespace: &str,
+    patience: &mut Patience,
 ) -> Result<Option<Scaling>, Failure> {
     let (Some(name), Some(peers)) = (&args.stateful_set, &config.peers) else {
         return Ok(None);
     };
-    let places = peers.places().map_err(Failure::usage)?;
-    let places = Places::new(places, PeerAddress::new(&peers.address));
-    let begun = Scaling::begin(client.clone(), system_namespace, name, places).await;
-    begun.map(Some).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format_args!(
-                "the StatefulSet {system_namespace}/{name} cannot be read: give the operator the rights of deploy/rbac.yaml or of the chart ({})",
-                whole(&error)
-            ),
-        )
-    })
+    loop {
+        let places = peers.places().map_err(Failure::usage)?;
+        let places = Places::new(places, PeerAddress::new(&peers.address));
+        let begun = Scaling::begin(client.clone(), system_namespace, name, places).await;
+        let error = match begun {
+            Ok(scaling) => return Ok(Some(scaling)),
+            Err(error) => error,
+        };
+        let what = format!("the StatefulSet {system_namespace}/{name} cannot be read");
+        let why = told(&error);
+        if !is_away(&error) {
+            return Err(Failure::new(
+                Exit::Failed,
+                format_args!(
+                    "{what}: give the operator the rights of deploy/rbac.yaml or of the chart ({why})"
+                ),
+            ));
+        }
+        patience.wait(&format_args!("{what}: {why}")).await;
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::exit::{Exit, Failure};
+use crate::net::file_words;
 
 /// The form of what is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -18,9 +20,26 @@ pub enum Output {
 }
 
 impl Output {
-    /// Prints a command's result to standard output.
+    /// Prints what a command found to standard output. See [`Output::report`] for what it did.
     pub fn print<R: Display + Serialize>(self, result: &R) -> Result<(), Failure> {
         print(&self.render(result)?)
+    }
+
+    /// Tells on standard output what was done and cannot be taken back. That it could not be told is a warning: whoever ran the
+    /// command must not take it for a failure and do it again.
+    pub fn report<R: Display + Serialize>(self, done: &R) {
+        if let Err(failure) = self.print(done) {
+            self.warn(&format!("it is done, but {}", failure.message));
+        }
+    }
+
+    /// Says on standard error what the user should know, though the command goes on.
+    pub fn warn(self, line: &str) {
+        let line = match self {
+            Self::Text => format!("warning: {line}"),
+            Self::Json => serde_json::json!({ "warning": line }).to_string(),
+        };
+        note(&line);
     }
 
     /// A command's result in this form.
@@ -57,6 +76,22 @@ impl Output {
     }
 }
 
+/// A path in JSON, where it must be text: of bytes that are none � is shown.
+pub fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// A path that may be absent, in JSON like [`path`].
+pub fn maybe_path<S: Serializer, P: AsRef<Path>>(
+    path: &Option<P>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => self::path(path.as_ref(), serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Says something to people, on standard error.
 pub fn note(line: &impl Display) {
     // There is no place left to say that this failed.
@@ -85,6 +120,6 @@ fn write_out(text: &str) -> io::Result<()> {
 }
 
 fn not_written(error: io::Error) -> Failure {
-    let message = format_args!("cannot write to standard output: {error}");
+    let message = format_args!("cannot write to standard output: {}", file_words(&error));
     Failure::new(Exit::Failed, message)
 }

@@ -9,7 +9,7 @@ use super::logging::LogArgs;
 use super::output::Output;
 use super::server::{Ground, Replica};
 use super::stop;
-use crate::founding::FolderVault;
+use crate::founding::{FolderVault, ReachedFile};
 
 /// Runs the door and its store without Kubernetes
 ///
@@ -65,6 +65,7 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
     let keys = config.keys_folder().map_err(Failure::usage)?;
     args.log.init()?;
     let ground = Ground {
+        mark: Arc::new(ReachedFile::new(&keys)),
         vault: Arc::new(FolderVault::new(keys)),
         object: None,
         former: None,

@@ -96,5 +96,6 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
 
 async fn accept_clock(args: AcceptArgs, output: Output) -> Result<(), Failure> {
     let accepted = args.replica.client().accept_clock().await;
-    output.print(&Accepted(accepted.map_err(failure)?))
+    output.report(&Accepted(accepted.map_err(failure)?));
+    Ok(())
 }

@@ -225,10 +225,11 @@ async fn end(args: EndArgs, is_revocation: bool, output: Output) -> Result<(), F
             "the token was used already, and the machine is in: `jointoken token revoke` gives it no further certificate",
         ));
     }
-    output.print(&EndedToken {
+    output.report(&EndedToken {
         token_id: token_id.to_string(),
         answer,
-    })
+    });
+    Ok(())
 }
 
 async fn forget(args: ForgetArgs, output: Output) -> Result<(), Failure> {
@@ -241,7 +242,8 @@ async fn forget(args: ForgetArgs, output: Output) -> Result<(), Failure> {
         .forget(&request)
         .await
         .map_err(failure)?;
-    output.print(&Forgotten(request))
+    output.report(&Forgotten(request));
+    Ok(())
 }
 
 #[derive(Serialize)]

@@ -34,11 +34,17 @@ enum Command {
 
 /// Runs the subcommand.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
-    let rules = match args.command {
-        None => args.replica.client().rules().await,
-        Some(Command::Finalize { replica }) => replica.client().finalize_upgrade().await,
-    };
-    output.print(&Shown(rules.map_err(failure)?))
+    match args.command {
+        None => {
+            let rules = args.replica.client().rules().await;
+            output.print(&Shown(rules.map_err(failure)?))
+        }
+        Some(Command::Finalize { replica }) => {
+            let rules = replica.client().finalize_upgrade().await;
+            output.report(&Shown(rules.map_err(failure)?));
+            Ok(())
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -10,6 +10,8 @@ use crate::token::{Delivery, NodePattern, SigningKey};
 pub struct ControllerConfig {
     /// The namespaces to watch; none: all of them.
     pub namespaces: Vec<String>,
+    /// The class of the resources to serve; none: those without a class.
+    pub class: Option<String>,
     /// Which node names a namespace may use, for the namespaces that are listed: those whose machines
     /// get certificates for the bare node name. Others may use any name, since theirs ends in
     /// the namespace's.

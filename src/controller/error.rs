@@ -1,24 +1,25 @@
 //! What can go wrong in a reconciliation, by what was being done.
 
+use super::api_error::told;
 use crate::store::StoreError;
 use crate::token::RandomError;
 
 /// A reconciliation that has to be tried again later.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the resource could not be read: {0}")]
+    #[error("the resource could not be read: {}", told(.0))]
     ReadResource(#[source] kube::Error),
-    #[error("the namespace could not be read: {0}")]
+    #[error("the namespace could not be read: {}", told(.0))]
     ReadNamespace(#[source] kube::Error),
-    #[error("the Secret {name} could not be read: {}", discreet(source))]
+    #[error("the Secret {name} could not be read: {}", told(source))]
     ReadSecret { name: String, source: kube::Error },
-    #[error("the Secret {name} could not be created: {}", discreet(source))]
+    #[error("the Secret {name} could not be created: {}", told(source))]
     CreateSecret { name: String, source: kube::Error },
-    #[error("the Secret {name} could not be deleted: {}", discreet(source))]
+    #[error("the Secret {name} could not be deleted: {}", told(source))]
     DeleteSecret { name: String, source: kube::Error },
-    #[error("the finalizer could not be changed: {0}")]
+    #[error("the finalizer could not be changed: {}", told(.0))]
     WriteFinalizer(#[source] kube::Error),
-    #[error("the status could not be written: {0}")]
+    #[error("the status could not be written: {}", told(.0))]
     WriteStatus(#[source] kube::Error),
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -33,14 +34,6 @@ pub enum Error {
     /// Nothing more may be done: the process is about to end.
     #[error("the controller is stopping")]
     Stopping,
-}
-
-/// What can be said of an error about a Secret. One of parsing quotes what did not parse.
-pub(super) fn discreet(error: &kube::Error) -> String {
-    match error {
-        kube::Error::SerdeError(_) => "the API server's answer makes no sense".to_owned(),
-        error => error.to_string(),
-    }
 }
 
 impl Error {

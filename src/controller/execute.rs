@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -17,13 +17,20 @@ use crate::store::{TokenStore, submit};
 
 use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
+use super::ownership::{CLAIM, claim};
 use super::publish::Publisher;
 use super::secret::SecretContent;
 use super::seen::Seen;
+use super::vault::{MANAGER, by_us};
 use super::view::FINALIZER;
 
-/// The name under which our fields are managed and our events reported.
-pub(super) const MANAGER: &str = "jointoken";
+/// Our fields are managed under our name.
+pub(super) fn patch_by_us() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
 
 /// The effects on a real API server and a real store.
 pub struct RealEffects {
@@ -46,20 +53,18 @@ impl RealEffects {
         &self,
         resource: &JoinToken,
         change: impl FnOnce(&mut Vec<String>),
+        annotations: Value,
     ) -> Result<Effected, Error> {
         let mut finalizers = resource.finalizers().to_vec();
         change(&mut finalizers);
         let patch = json!({ "metadata": {
             "resourceVersion": resource.metadata.resource_version,
             "finalizers": finalizers,
+            "annotations": annotations,
         }});
         let api = resources(&self.client, resource);
         let patched = api
-            .patch(
-                &resource.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
+            .patch(&resource.name_any(), &patch_by_us(), &Patch::Merge(&patch))
             .await;
         resource_or_outdated(patched).map_err(Error::WriteFinalizer)
     }
@@ -73,11 +78,7 @@ impl RealEffects {
         let patch = status_patch(resource, &old, status);
         let api = resources(&self.client, resource);
         let patched = api
-            .patch_status(
-                &resource.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(&patch),
-            )
+            .patch_status(&resource.name_any(), &patch_by_us(), &Patch::Merge(&patch))
             .await;
         resource_or_outdated(patched).map_err(Error::WriteStatus)
     }
@@ -120,14 +121,8 @@ impl RealEffects {
         resource: &JoinToken,
         secret: &Secret,
     ) -> Result<Option<Secret>, kube::Error> {
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        match secrets(&self.client, resource)
-            .create(&params, secret)
-            .await
-        {
+        let secrets = secrets(&self.client, resource);
+        match secrets.create(&by_us(), secret).await {
             Ok(created) => Ok(Some(created)),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(None),
             Err(error) => Err(error),
@@ -179,14 +174,19 @@ impl RealEffects {
     ) -> Result<Effected, Error> {
         match effect {
             Effect::AddFinalizer => {
-                self.patch_finalizers(resource, |finalizers| finalizers.push(FINALIZER.to_owned()))
-                    .await
+                let founded = self.store.founded().ok_or(Error::NotFounded)?;
+                let add = |finalizers: &mut Vec<String>| {
+                    if !finalizers.iter().any(|name| name == FINALIZER) {
+                        finalizers.push(FINALIZER.to_owned());
+                    }
+                };
+                let claim = json!({ CLAIM: claim(resource, founded.store_id) });
+                self.patch_finalizers(resource, add, claim).await
             }
             Effect::RemoveFinalizer => {
-                self.patch_finalizers(resource, |finalizers| {
-                    finalizers.retain(|name| name != FINALIZER)
-                })
-                .await
+                let remove =
+                    |finalizers: &mut Vec<String>| finalizers.retain(|name| name != FINALIZER);
+                self.patch_finalizers(resource, remove, json!({})).await
             }
             Effect::Register(register) => {
                 let outcome = submit(&*self.store, (**register).clone()).await?;
@@ -285,7 +285,7 @@ fn status_patch(resource: &JoinToken, old: &JoinTokenStatus, new: &JoinTokenStat
 }
 
 /// Every field of a status.
-const STATUS_FIELDS: [&str; 15] = [
+const STATUS_FIELDS: [&str; 16] = [
     "observedGeneration",
     "phase",
     "revision",
@@ -298,6 +298,7 @@ const STATUS_FIELDS: [&str; 15] = [
     "joiner",
     "secretName",
     "lastFailure",
+    "storeId",
     "storeEpoch",
     "storeIndex",
     "conditions",

@@ -1,7 +1,7 @@
 //! What a status tells of a former founding of the store, and what the store has to be told of it.
 //!
 //! A restored store knows what its snapshot knew, and one that was founded anew knows nothing. A status that was
-//! written in a lower epoch may know more: it is imported, and then ends what it tells of, never more.
+//! written by a former store may know more: it is imported, and then ends what it tells of, never more.
 
 use sha2::{Digest, Sha256};
 
@@ -11,13 +11,14 @@ use crate::lifecycle::command::{Bindings, Register};
 use crate::token::TokenId;
 
 use super::frozen;
+use super::ownership::Owner;
 use super::standing::InForce;
 use super::view::{View, issuance_of};
 
 /// Separates these names from every other use of SHA-256.
 const NAME_DOMAIN: &[u8] = b"jointoken import v1";
 
-/// The issuance that a status of a lower epoch tells of.
+/// The issuance that a status of a former store tells of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told {
     pub revision: u64,
@@ -26,10 +27,13 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// What the resource's status tells of a store before the one with this epoch.
-    pub fn of(resource: &JoinToken, epoch: u64) -> Option<Self> {
+    /// What the resource's status tells of a store before this one.
+    pub fn of(view: &View<'_>) -> Option<Self> {
+        let resource = &view.resource;
         let status = resource.status.as_ref()?;
-        if status.store_epoch.unwrap_or(0) >= epoch {
+        // A store that was set back is to itself as it was a former one.
+        let is_former = view.owner() == Owner::Former || view.status_ahead;
+        if !is_former {
             return None;
         }
         // A place in the log without the token: somebody took that out of the status. The place cannot be taken out.
@@ -83,9 +87,14 @@ pub(super) fn import(view: &View<'_>, told: &Told) -> Register {
 
 /// What is in force came of this very status.
 pub(super) fn is_import(view: &View<'_>, in_force: &InForce) -> bool {
-    let status = view.status();
-    let issuance = issuance_of(&view.resource);
-    in_force.token_id == import_id(&issuance, status.token_id.as_deref())
+    is_import_of(&view.resource, in_force)
+}
+
+/// What is in force came of the status of this resource.
+pub(super) fn is_import_of(resource: &JoinToken, in_force: &InForce) -> bool {
+    let status = resource.status.as_ref();
+    let token_id = status.and_then(|status| status.token_id.as_deref());
+    in_force.token_id == import_id(&issuance_of(resource), token_id)
 }
 
 fn import_id(issuance: &Issuance, token_id: Option<&str>) -> TokenId {

@@ -1,20 +1,42 @@
 //! The mark of the store's founding, kept in the operator's namespace.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::watch;
 
+use super::api_error::told;
+use super::ownership::FormerStores;
 use super::vault::{by_us, metadata, owner};
-use crate::founding::{Creation, ExchangeObject, Founding, FoundingObject, VaultError};
+use crate::founding::{
+    Creation, ExchangeObject, Founding, FoundingObject, ReachedMark, Remembered, VaultError,
+};
+use crate::store::Reached;
+use crate::token::StoreId;
 
-/// The founding object: a ConfigMap `<prefix>-founding` with the store's id and epoch.
+/// The stores that the one which is named was made of, or has taken the place of: their ids, with spaces in between.
+const FORMER: &str = "former-store-ids";
+
+/// The key of the data that says how far the store's log has been.
+const REACHED: &str = "reached";
+/// Says, with the object's uid, that the replicas' volumes are those in use last, though the object was made anew.
+const VOLUMES_ARE_CURRENT: &str = "jointoken.io/volumes-are-current";
+/// How often a write is repeated that somebody else's write came before.
+const TRIES: usize = 5;
+
+/// The founding object: a ConfigMap `<prefix>-founding` with the store's id and epoch, and how far its log has been. Keys of
+/// its data that are not known here are left as they are.
 pub struct FoundingConfigMap {
     config_maps: Api<ConfigMap>,
     namespace: String,
     name: String,
+    /// What was last seen of it that is a store's.
+    seen: watch::Sender<Option<Remembered>>,
+    former: watch::Sender<FormerStores>,
 }
 
 impl FoundingConfigMap {
@@ -24,20 +46,42 @@ impl FoundingConfigMap {
             config_maps: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             name: format!("{prefix}-founding"),
+            seen: watch::Sender::new(None),
+            former: watch::Sender::default(),
         }
+    }
+
+    /// The former stores, as the object named them when it was last read.
+    pub fn former_stores(&self) -> watch::Receiver<FormerStores> {
+        self.former.subscribe()
+    }
+
+    fn saw(&self, data: &BTreeMap<String, String>) {
+        let seen = former_of(data);
+        self.former.send_if_modified(|former| {
+            let is_news = *former != seen;
+            *former = seen;
+            is_news
+        });
     }
 
     async fn read(&self) -> Result<Option<Founding>, VaultError> {
         let found = self.config_maps.get_opt(&self.name).await;
-        let found = found.map_err(|error| VaultError::new(self.place(), error))?;
+        let found =
+            found.map_err(|error| VaultError::new(FoundingObject::place(self), told(&error)))?;
         let Some(config_map) = found else {
             return Ok(None);
         };
-        let data = config_map.data.unwrap_or_default();
-        match owner(data.get("store-id"), data.get("epoch")) {
-            Some(founding) => Ok(Some(founding)),
+        match founding_of(&config_map) {
+            Some(founding) => {
+                self.show(&config_map);
+                if let Some(data) = &config_map.data {
+                    self.saw(data);
+                }
+                Ok(Some(founding))
+            }
             None => Err(VaultError::unfit(
-                self.place(),
+                FoundingObject::place(self),
                 "does not say which store was founded: data must have store-id and epoch, restore it from the backup",
             )),
         }
@@ -54,10 +98,13 @@ impl FoundingConfigMap {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let there = self.read().await?;
                 there.map(Creation::Exists).ok_or_else(|| {
-                    VaultError::new(self.place(), "was there a moment ago and is gone")
+                    VaultError::new(
+                        FoundingObject::place(self),
+                        "was there a moment ago and is gone",
+                    )
                 })
             }
-            Err(error) => Err(VaultError::new(self.place(), error)),
+            Err(error) => Err(VaultError::new(FoundingObject::place(self), told(&error))),
         }
     }
 }
@@ -69,22 +116,68 @@ impl FoundingConfigMap {
         there: Founding,
         next: Founding,
     ) -> Result<Creation<Founding>, VaultError> {
-        let failed = |error| VaultError::new(self.place(), error);
+        let failed = |error| VaultError::new(FoundingObject::place(self), told(&error));
         let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
-        let data = found.data.get_or_insert_default();
-        match owner(data.get("store-id"), data.get("epoch")) {
+        match founding_of(&found) {
             Some(says) if says == there => {}
             Some(says) => return Ok(Creation::Exists(says)),
             None => {
                 let what = "does not say which store was founded";
-                return Err(VaultError::unfit(self.place(), what));
+                return Err(VaultError::unfit(FoundingObject::place(self), what));
             }
         }
+        let data = found.data.get_or_insert_default();
         data.extend(data_of(next));
+        // The former store's.
+        data.remove(REACHED);
+        name_former(data, &[there.store_id]);
         // Somebody else's change meanwhile is a conflict: the next try looks at it.
         let replaced = self.config_maps.replace(&self.name, &by_us(), &found).await;
         replaced.map(|_| Creation::Created).map_err(failed)
     }
+}
+
+impl FoundingConfigMap {
+    async fn add(&self, former: &[StoreId]) -> Result<(), VaultError> {
+        let failed = |error| VaultError::new(FoundingObject::place(self), told(&error));
+        loop {
+            let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
+            let data = found.data.get_or_insert_default();
+            let is_news = name_former(data, former);
+            self.saw(data);
+            if !is_news {
+                return Ok(());
+            }
+            match self.config_maps.replace(&self.name, &by_us(), &found).await {
+                Ok(_) => return Ok(()),
+                // Somebody else wrote meanwhile: each look is at what is there then.
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+/// What cannot be read names no store.
+fn former_of(data: &BTreeMap<String, String>) -> FormerStores {
+    let named = data.get(FORMER).map(String::as_str).unwrap_or_default();
+    let ids = named.split_ascii_whitespace();
+    Arc::new(ids.filter_map(|id| id.parse().ok()).collect())
+}
+
+/// Adds those that are not named yet; whether there were any.
+fn name_former(data: &mut BTreeMap<String, String>, more: &[StoreId]) -> bool {
+    let ours: Option<StoreId> = data.get("store-id").and_then(|id| id.parse().ok());
+    let before = former_of(data);
+    let mut former = (*before).clone();
+    former.extend(more);
+    former.retain(|id| Some(*id) != ours);
+    if former == *before {
+        return false;
+    }
+    let ids: Vec<String> = former.iter().map(StoreId::to_string).collect();
+    data.insert(FORMER.to_owned(), ids.join(" "));
+    true
 }
 
 impl ExchangeObject for FoundingConfigMap {
@@ -95,6 +188,10 @@ impl ExchangeObject for FoundingConfigMap {
     ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>> {
         self.swap(there, next).boxed()
     }
+
+    fn add_former<'a>(&'a self, former: &'a [StoreId]) -> BoxFuture<'a, Result<(), VaultError>> {
+        self.add(former).boxed()
+    }
 }
 
 fn data_of(founding: Founding) -> BTreeMap<String, String> {
@@ -103,6 +200,108 @@ fn data_of(founding: Founding) -> BTreeMap<String, String> {
         ("epoch".to_owned(), founding.epoch.to_string()),
     ]
     .into()
+}
+
+fn founding_of(config_map: &ConfigMap) -> Option<Founding> {
+    let data = config_map.data.as_ref()?;
+    owner(data.get("store-id"), data.get("epoch"))
+}
+
+fn remembered(config_map: &ConfigMap) -> Remembered {
+    let data = config_map.data.as_ref();
+    let reached = data.and_then(|data| data.get(REACHED)?.parse().ok());
+    let told = config_map.annotations().get(VOLUMES_ARE_CURRENT);
+    Remembered {
+        reached,
+        folders_are_current: told.is_some() && told == config_map.metadata.uid.as_ref(),
+        object: config_map.uid(),
+    }
+}
+
+impl FoundingConfigMap {
+    fn show(&self, config_map: &ConfigMap) {
+        let now = Some(remembered(config_map));
+        self.seen
+            .send_if_modified(|seen| std::mem::replace(seen, now.clone()) != now);
+    }
+
+    /// The object, if it is this store's.
+    async fn get_of(&self, of: StoreId) -> Result<ConfigMap, VaultError> {
+        let found = self.config_maps.get(&self.name).await;
+        let found =
+            found.map_err(|error| VaultError::new(FoundingObject::place(self), told(&error)))?;
+        match founding_of(&found) {
+            Some(founding) if founding.store_id == of => Ok(found),
+            _ => Err(VaultError::unfit(
+                FoundingObject::place(self),
+                "is not this store's any more",
+            )),
+        }
+    }
+
+    async fn look(&self, of: StoreId) -> Result<Remembered, VaultError> {
+        let found = self.get_of(of).await?;
+        let text = found.data.as_ref().and_then(|data| data.get(REACHED));
+        if text.is_some_and(|text| text.parse::<Reached>().is_err()) {
+            let what = "does not say in its data `reached` how far the log of the store has been: somebody has changed it, put it back or remove that key";
+            return Err(VaultError::unfit(FoundingObject::place(self), what));
+        }
+        self.show(&found);
+        Ok(remembered(&found))
+    }
+
+    /// Compares and swaps: what is written carries the version that was compared.
+    async fn raise(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let mut found = self.get_of(of).await?;
+            let there = remembered(&found);
+            if there.reached >= Some(reached) {
+                self.show(&found);
+                return Ok(there);
+            }
+            let data = found.data.get_or_insert_default();
+            data.insert(REACHED.to_owned(), reached.to_string());
+            match self.config_maps.replace(&self.name, &by_us(), &found).await {
+                Ok(written) => {
+                    self.show(&written);
+                    return Ok(remembered(&written));
+                }
+                Err(kube::Error::Api(status)) if status.is_conflict() => {
+                    last = Some(kube::Error::Api(status));
+                }
+                Err(error) => {
+                    return Err(VaultError::new(FoundingObject::place(self), told(&error)));
+                }
+            }
+        }
+        Err(match last {
+            Some(error) => VaultError::new(FoundingObject::place(self), told(&error)),
+            None => VaultError::new(FoundingObject::place(self), "was not written"),
+        })
+    }
+}
+
+impl ReachedMark for FoundingConfigMap {
+    fn remembered(&self, of: StoreId) -> BoxFuture<'_, Result<Remembered, VaultError>> {
+        self.look(of).boxed()
+    }
+
+    fn remember(
+        &self,
+        of: StoreId,
+        reached: Reached,
+    ) -> BoxFuture<'_, Result<Remembered, VaultError>> {
+        self.raise(of, reached).boxed()
+    }
+
+    fn seen(&self) -> Option<watch::Receiver<Option<Remembered>>> {
+        Some(self.seen.subscribe())
+    }
+
+    fn place(&self) -> String {
+        FoundingObject::place(self)
+    }
 }
 
 impl FoundingObject for FoundingConfigMap {
@@ -116,5 +315,28 @@ impl FoundingObject for FoundingConfigMap {
 
     fn place(&self) -> String {
         format!("ConfigMap {}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn former_stores_are_named_once_and_never_the_store_itself() {
+        let [ours, lost, older] = [1, 2, 3].map(|byte| StoreId([byte; 16]));
+        let mut data = data_of(Founding {
+            store_id: ours,
+            epoch: 3,
+        });
+        assert!(!name_former(&mut data, &[]));
+        assert_eq!(data.get(FORMER), None);
+        assert!(name_former(&mut data, &[lost, ours]));
+        assert!(name_former(&mut data, &[older, lost]));
+        assert!(!name_former(&mut data, &[older, lost, ours]));
+        assert_eq!(data[FORMER], format!("{lost} {older}"));
+        assert_eq!(*former_of(&data), [lost, older].into());
+        data.insert(FORMER.to_owned(), format!("nonsense {lost}"));
+        assert_eq!(*former_of(&data), [lost].into());
     }
 }

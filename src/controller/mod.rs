@@ -6,6 +6,7 @@
 //!
 //! This room must not know the joiners' door.
 
+mod api_error;
 mod config;
 mod effect;
 mod error;
@@ -13,22 +14,30 @@ mod execute;
 mod former;
 mod founding_object;
 mod frozen;
+mod latest;
+mod namespaces;
+mod others;
+mod ownership;
 mod plan;
 mod publish;
 mod reconcile;
+mod rewrites;
 mod run;
 mod scaling;
 mod secret;
 mod seen;
+mod set_back;
 mod standing;
 mod vault;
 mod view;
 mod wake;
 
+pub use api_error::{is_away, told};
 pub use config::{ControllerConfig, Minting};
 pub use effect::{Effect, Effected, Effects, Notice};
 pub use error::Error;
 pub use founding_object::FoundingConfigMap;
+pub use ownership::{CLAIM, FormerStores, told_store};
 pub use run::Operator;
 pub use scaling::{Leaving, Places, Scaling};
 pub use secret::SecretContent;

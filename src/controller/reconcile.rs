@@ -3,27 +3,35 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Namespace;
+use kube::core::Status;
 use kube::runtime::controller::Action;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
 use crate::api::JoinToken;
 use crate::clock::Clock;
-use crate::lifecycle::command::Sweep;
+use crate::lifecycle::IssuanceEntry;
 use crate::lifecycle::outcome::RegisterOutcome;
 use crate::store::{Health, TokenStore};
 use crate::telemetry::metrics::{ControllerMetrics, Reconciled};
 use crate::token::TokenId;
 
 use super::config::{ControllerConfig, Minting};
-use super::effect::{Effected, Effects};
+use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
 use super::execute::{resources, secrets};
 use super::frozen;
-use super::plan::{Then, plan, secret_refused, secrets_to_look_at, unavailable};
+use super::latest::Latest;
+use super::namespaces::{NamespaceSeen, Namespaces, is_because_namespace_ends};
+use super::others::Others;
+use super::ownership::{Owner, Scope};
+use super::plan::{
+    Then, in_ending_namespace, plan, secret_refused, secrets_to_look_at, unavailable,
+};
+use super::rewrites::{Pause, Rewrites};
 use super::secret::SecretSeen;
 use super::seen::Seen;
+use super::set_back;
 use super::standing::{InForce, Standing};
 use super::view::{StoreFacts, View, issuance_of};
 
@@ -43,6 +51,11 @@ pub(super) struct Reconciler {
     pub minting: Minting,
     pub metrics: ControllerMetrics,
     pub keys_in_order: watch::Receiver<bool>,
+    pub scope: Scope,
+    pub rewrites: Rewrites,
+    pub others: Others,
+    pub namespaces: Namespaces,
+    pub latest: Latest,
 }
 
 /// What became of one look.
@@ -93,8 +106,9 @@ impl Reconciler {
     }
 
     async fn settle(&self, resource: &JoinToken) -> Result<Option<Duration>, Error> {
-        // The first look is at the watch's copy; the others are at the API server's own.
-        let mut looked = self.look_and_act(resource.clone(), Source::Watched).await?;
+        // The first look is at the watch's copy, or a later one of our own; the others are at the API server's own.
+        let first = self.latest.or(resource);
+        let mut looked = self.look_and_act(first, Source::Watched).await?;
         for _ in 1..MAX_LOOKS {
             match looked {
                 Looked::Settled(look_again_ms) => {
@@ -120,39 +134,58 @@ impl Reconciler {
     }
 
     async fn look_and_act(&self, resource: JoinToken, mut source: Source) -> Result<Looked, Error> {
+        if !self.scope.serves(&resource) || self.is_left_alone(&resource).await? {
+            return Ok(Looked::Settled(None));
+        }
+        let pause = self.rewrites.pause(&resource, self.changed_at(&resource));
+        if let Some(pause) = pause.filter(|pause| !pause.is_asked_anew) {
+            return Ok(wait_for(pause));
+        }
         let Some(mut view) = self.look(resource).await? else {
             return Ok(Looked::Gone);
         };
+        let mut is_noted = false;
         for _ in 0..MAX_PLANS {
             // Whoever leads by now looks for itself. What was begun is finished: an event tells of what has been done.
             if !self.health.borrow().is_leader {
                 return Ok(Looked::Settled(None));
             }
-            let plan = plan(&view);
+            let plan = match view.namespace_ends {
+                false => plan(&view),
+                true => in_ending_namespace(plan(&view)),
+            };
             for effect in &plan.effects {
                 if source == Source::Watched && effect.is_proposal() {
                     return Ok(Looked::Outdated);
+                }
+                let is_write = !effect.is_proposal() && !is_noted;
+                let changed_at = self.changed_at(&view.resource);
+                if let Some(pause) = self.rewrites.pause(&view.resource, changed_at)
+                    && is_write
+                {
+                    return Ok(wait_for(pause));
                 }
                 self.metrics.effected(effect.name());
                 tracing::debug!(effect = effect.name(), "doing");
                 match self.effects.perform(&view.resource, effect).await {
                     Ok(Effected::Outdated) => return Ok(Looked::Outdated),
                     Ok(effected) => {
+                        // What the API server refuses is tried again in its own time.
+                        if is_write {
+                            self.rewrites.note(&view.resource, changed_at);
+                            is_noted = true;
+                        }
                         if matches!(effected, Effected::Resource(_)) {
                             source = Source::Read;
                         }
                         self.take(&mut view, effected);
                     }
                     Err(error) => {
-                        let said = match &error {
-                            Error::Store(error) => unavailable(&view, *error),
-                            Error::CreateSecret {
-                                source: kube::Error::Api(status),
-                                ..
-                            } if is_refusal(status.code) => secret_refused(&view, &status.reason),
-                            _ => Vec::new(),
-                        };
-                        for effect in said {
+                        if is_refused_with_namespace(&error) && !view.namespace_ends {
+                            self.namespaces.ends(&view.resource);
+                            return Ok(Looked::Outdated);
+                        }
+                        for effect in told_of(&view, &error) {
                             self.effects.perform(&view.resource, &effect).await?;
                         }
                         return Err(error);
@@ -173,24 +206,23 @@ impl Reconciler {
             // What is read next decides that nothing is left to abort: it must not be old.
             self.store.barrier().await?;
         }
-        let namespace = resource.namespace().unwrap_or_default();
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let namespace = namespaces
-            .get_opt(&namespace)
-            .await
-            .map_err(Error::ReadNamespace)?;
-        let Some(namespace_uid) = namespace.and_then(|namespace| namespace.metadata.uid) else {
+        let Some(namespace) = self.namespace(&resource).await? else {
             return Ok(None);
         };
+        let former_stores = self.scope.former.borrow().clone();
+        let is_ours = Owner::of(&resource, &founded, &former_stores) == Owner::Ours;
+        let (namespace_uid, namespace_ends) = (namespace.uid, namespace.is_ending);
         let mut standing = self.standing(&resource, &namespace_uid);
-        let mut status_ahead = false;
-        if claims_more(&resource, &standing, founded.epoch) {
-            // Either this replica is behind, which is an error here, or the status is wrong. Local reads
-            // cannot tell: a commit of its own does, since nothing that was ever reported is beyond it.
+        let mut status_ahead = is_ours && self.is_ahead(&resource, &standing, founded.epoch);
+        if status_ahead {
+            // Either this replica is behind, or the status is wrong. Local reads tell once everything is applied that was
+            // committed, since nothing else was ever reported.
             self.store.barrier().await?;
-            let reached = self.store.propose(Sweep { limit: 0 }.into()).await?.index;
             standing = self.standing(&resource, &namespace_uid);
-            status_ahead = position(&resource) > (founded.epoch, reached);
+            status_ahead = self.is_ahead(&resource, &standing, founded.epoch);
+        }
+        if status_ahead {
+            set_back::warn(&resource);
         }
         let former_token = self.former(&resource, &standing);
         let settings = self.store.settings();
@@ -206,9 +238,9 @@ impl Reconciler {
         Ok(Some(View {
             config: &self.config,
             minting: &self.minting,
+            founded,
+            former_stores,
             store: StoreFacts {
-                audience: founded.store_id.audience(),
-                epoch: founded.epoch,
                 reissue_interval_ms: settings.reissue_interval_ms,
                 max_token_ttl_ms: settings.max_token_ttl_ms,
                 restored_at: self.store.restored_at(),
@@ -216,6 +248,7 @@ impl Reconciler {
             now_ms: self.clock.now_ms(),
             fresh_token_id: TokenId::random()?,
             namespace_uid,
+            namespace_ends,
             resource,
             standing,
             former: former_token,
@@ -226,6 +259,50 @@ impl Reconciler {
             registered: false,
             created: false,
         }))
+    }
+
+    /// Whether the resource is another store's, which is said.
+    async fn is_left_alone(&self, resource: &JoinToken) -> Result<bool, Error> {
+        let founded = self.store.founded().ok_or(Error::NotFounded)?;
+        let Some(other) = self.scope.other(resource) else {
+            self.others.forget(resource);
+            return Ok(false);
+        };
+        if let Some(notice) = self.others.say(resource, &other, founded.store_id) {
+            self.effects
+                .perform(resource, &Effect::Publish(notice))
+                .await?;
+        }
+        Ok(true)
+    }
+
+    /// Where in the log the resource's token changed last, as applied here.
+    fn changed_at(&self, resource: &JoinToken) -> u64 {
+        let entry = self.store.issuance(&issuance_of(resource));
+        entry.map_or(0, |entry| entry.changed_at_index)
+    }
+
+    fn is_ahead(&self, resource: &JoinToken, standing: &Standing, epoch: u64) -> bool {
+        let reached = self.health.borrow().applied_index;
+        set_back::is_ahead(resource, standing, (epoch, reached), |token_id| {
+            let record = self.store.record(token_id)?;
+            InForce::of_former(record, &issuance_of(resource)).map(|former| former.changed_at_index)
+        })
+    }
+
+    /// The resource's namespace, remembered or read. A live token is ended if it is another namespace's: never by what is
+    /// only remembered.
+    async fn namespace(&self, resource: &JoinToken) -> Result<Option<NamespaceSeen>, Error> {
+        let remembered = self.namespaces.of(&self.client, resource).await;
+        let remembered = remembered.map_err(Error::ReadNamespace)?;
+        let entry = self.store.issuance(&issuance_of(resource));
+        match (&remembered, entry) {
+            (Some(seen), Some(entry)) if entry.namespace_uid != seen.uid => {
+                let now = self.namespaces.now(&self.client, resource).await;
+                now.map_err(Error::ReadNamespace)
+            }
+            _ => Ok(remembered),
+        }
     }
 
     fn standing(&self, resource: &JoinToken, namespace_uid: &str) -> Standing {
@@ -260,14 +337,34 @@ impl Reconciler {
                 name: name.to_owned(),
                 source,
             })?;
-        Ok(SecretSeen::of(secret.as_ref(), resource))
+        let left = secret.as_ref().and_then(SecretSeen::left_behind);
+        Ok(match left {
+            Some((uid, token_id)) if self.was_issued_to(resource, &token_id) => {
+                SecretSeen::Former { uid }
+            }
+            _ => SecretSeen::of(secret.as_ref(), resource),
+        })
+    }
+
+    /// The store knows the token as one of the resource's name.
+    fn was_issued_to(&self, resource: &JoinToken, token_id: &TokenId) -> bool {
+        let issuance = issuance_of(resource);
+        let is_in_force = |entry: IssuanceEntry| entry.token_id == *token_id;
+        let record = self.store.record(token_id);
+        self.store.issuance(&issuance).is_some_and(is_in_force)
+            || record
+                .and_then(|record| InForce::of_former(record, &issuance))
+                .is_some()
     }
 
     /// Takes what an effect came to into the view.
     fn take(&self, view: &mut View<'_>, effected: Effected) {
         match effected {
             Effected::Done | Effected::Outdated => {}
-            Effected::Resource(resource) => view.resource = *resource,
+            Effected::Resource(resource) => {
+                self.latest.note(&resource);
+                view.resource = *resource;
+            }
             Effected::Registered(outcome) => {
                 view.registered = true;
                 view.created = matches!(outcome, RegisterOutcome::Created(_));
@@ -290,27 +387,40 @@ impl Reconciler {
     }
 }
 
+/// The Secret was refused since its namespace is being deleted.
+fn is_refused_with_namespace(error: &Error) -> bool {
+    matches!(error, Error::CreateSecret { source, .. } if is_because_namespace_ends(source))
+}
+
+/// The API server's own words, which name the quota or the policy.
+fn why(status: &Status) -> &str {
+    match status.message.as_str() {
+        "" => &status.reason,
+        message => message,
+    }
+}
+
+/// What the resource says of an effect that failed.
+fn told_of(view: &View<'_>, error: &Error) -> Vec<Effect> {
+    match error {
+        Error::Store(error) => unavailable(view, *error),
+        Error::CreateSecret {
+            source: kube::Error::Api(status),
+            ..
+        } if is_refusal(status.code) => secret_refused(view, why(status)),
+        _ => Vec::new(),
+    }
+}
+
 /// The API server understood and will not; the next time will be no different by itself.
 const fn is_refusal(code: u16) -> bool {
     matches!(code, 400 | 403 | 413 | 422)
 }
 
-/// The position of the store that the status was written at: (epoch, index).
-fn position(resource: &JoinToken) -> (u64, u64) {
-    let status = resource.status.as_ref();
-    let epoch = status.and_then(|status| status.store_epoch);
-    let index = status.and_then(|status| status.store_index);
-    (epoch.unwrap_or(0), index.unwrap_or(0))
-}
-
-/// The status tells of more than what is known here of the resource's token.
-fn claims_more(resource: &JoinToken, standing: &Standing, epoch: u64) -> bool {
-    let in_force = standing.in_force.as_ref();
-    position(resource)
-        > (
-            epoch,
-            in_force.map_or(0, |in_force| in_force.changed_at_index),
-        )
+/// Nothing is written until the pause is over.
+fn wait_for(pause: Pause) -> Looked {
+    let ms = u64::try_from(pause.remaining.as_millis()).unwrap_or(u64::MAX);
+    Looked::Settled(Some(ms.saturating_add(1)))
 }
 
 #[cfg(test)]

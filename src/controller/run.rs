@@ -1,6 +1,6 @@
 //! Watches the resources and reconciles whatever is woken.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,13 +19,19 @@ use crate::api::Phase;
 use crate::clock::Clock;
 use crate::lifecycle::Issuance;
 use crate::store::TokenStore;
-use crate::telemetry::metrics::ControllerMetrics;
+use crate::telemetry::metrics::{ControllerMetrics, Counted};
 
+use super::api_error::told_of_watch;
 use super::config::{ControllerConfig, Minting};
 use super::effect::Effects;
 use super::error::Error;
 use super::execute::RealEffects;
+use super::latest::Latest;
+use super::namespaces::Namespaces;
+use super::others::Others;
+use super::ownership::{FormerStores, Scope};
 use super::reconcile::Reconciler;
+use super::rewrites::Rewrites;
 use super::seen::Seen;
 use super::view::issuance_of;
 use super::wake::Waker;
@@ -48,6 +54,7 @@ pub struct Operator {
     metrics: ControllerMetrics,
     effects: Arc<dyn Effects>,
     keys_in_order: watch::Receiver<bool>,
+    former_stores: watch::Receiver<FormerStores>,
 }
 
 impl Operator {
@@ -70,6 +77,7 @@ impl Operator {
             metrics,
             effects: Arc::new(real),
             keys_in_order: watch::Sender::new(true).subscribe(),
+            former_stores: watch::Sender::new(FormerStores::default()).subscribe(),
         }
     }
 
@@ -89,13 +97,30 @@ impl Operator {
         }
     }
 
+    /// Looks after the resources of these stores as of a former store's.
+    #[must_use]
+    pub fn with_former_stores(self, former_stores: watch::Receiver<FormerStores>) -> Self {
+        Self {
+            former_stores,
+            ..self
+        }
+    }
+
     /// Watches and reconciles until `shutdown` is over; then what is being done is finished.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
         let shutdown = shutdown.boxed().shared();
         let changes = self.store.changes();
         let health = self.store.health();
         let metrics = self.metrics.clone();
+        let scope = Scope {
+            store: Arc::clone(&self.store),
+            class: self.config.class.clone(),
+            former: self.former_stores,
+        };
         let reconciler = Arc::new(Reconciler {
+            scope: scope.clone(),
+            rewrites: Rewrites::default(),
+            others: Others::default(),
             client: self.client.clone(),
             store: self.store,
             health: health.clone(),
@@ -105,6 +130,8 @@ impl Operator {
             metrics: self.metrics,
             config: self.config.clone(),
             keys_in_order: self.keys_in_order.clone(),
+            namespaces: Namespaces::default(),
+            latest: Latest::default(),
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();
@@ -119,7 +146,8 @@ impl Operator {
             let controller = Controller::new(api, watcher::Config::default());
             let listed = controller.store();
             let watched = listed.clone();
-            metrics.count_phases_by(move || phases(&watched));
+            let scope = scope.clone();
+            metrics.count_resources_by(move || counted(&watched, &scope));
             let stream = controller
                 .with_config(controller::Config::default().concurrency(CONCURRENCY))
                 .reconcile_on(wakes.one)
@@ -158,17 +186,26 @@ async fn end_of_patience(shutdown: impl Future<Output = ()>, listed: Store<Seen>
     }
 }
 
-/// How many resources are in each phase.
-fn phases(watched: &Store<Seen>) -> BTreeMap<&'static str, i64> {
-    let mut phases = BTreeMap::new();
+/// How many resources are in each phase, and how many are another store's.
+fn counted(watched: &Store<Seen>, scope: &Scope) -> Counted {
+    let mut counted = Counted::default();
     for seen in watched.state() {
-        let status = seen.read().and_then(|resource| resource.status.as_ref());
+        let resource = seen.read();
+        if resource.is_some_and(|resource| !scope.serves(resource)) {
+            continue;
+        }
+        if resource.is_some_and(|resource| scope.other(resource).is_some()) {
+            counted.foreign += 1;
+            continue;
+        }
+        let status = resource.and_then(|resource| resource.status.as_ref());
         let phase = status.and_then(|status| status.phase);
-        *phases
+        *counted
+            .phases
             .entry(phase.unwrap_or(Phase::Pending).as_str())
             .or_insert(0) += 1;
     }
-    phases
+    counted
 }
 
 /// One watch for all namespaces, or one for each of those named.
@@ -263,7 +300,10 @@ fn report(context: &Context, result: Reconciled) {
             tracing::trace!(%resource, "woken for a resource that is not there");
         }
         Err(controller::Error::QueueError(error)) => {
-            tracing::warn!(%error, "the watch on JoinTokens failed; it is tried again");
+            tracing::warn!(
+                error = told_of_watch(&error),
+                "the watch on JoinTokens failed; it is tried again"
+            );
         }
         Err(controller::Error::RunnerError(error)) => {
             tracing::error!(%error, "the controller's queue failed");

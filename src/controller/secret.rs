@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use crate::api::JoinToken;
-use crate::token::{Audience, Claims, JoinTokenString, MintError, Purpose, TokenId, mint};
+use crate::token::{Claims, JoinTokenString, MintError, Purpose, StoreId, TokenId, mint};
 
 use super::config::Minting;
 
@@ -17,6 +17,8 @@ use super::config::Minting;
 const TYPE: &str = "jointoken.io/join-token";
 /// Names the token that is in the Secret, for those who may not read it.
 const TOKEN_ID: &str = "jointoken.io/token-id";
+/// Names the store that the token was minted for.
+const STORE_ID: &str = "jointoken.io/store-id";
 /// The longest name that a resource can have.
 const MAX_NAME: usize = 253;
 /// Marks what the operator made; nothing is taken over from the resource's own labels, which may
@@ -36,6 +38,7 @@ pub(super) struct Minted<'a> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretContent {
     token_id: TokenId,
+    store_id: StoreId,
     data: BTreeMap<String, Vec<u8>>,
 }
 
@@ -48,13 +51,13 @@ impl SecretContent {
     /// Renders the token and what goes with it: the same bytes each time.
     pub(super) fn render(
         minting: &Minting,
-        audience: Audience,
+        store_id: StoreId,
         minted: Minted<'_>,
     ) -> Result<Self, MintError> {
         let claims = Claims {
             purpose: Purpose::Resource,
             key_id: minting.key.id(),
-            audience,
+            audience: store_id.audience(),
             token_id: minted.token_id,
             node_name: minted.node_name.to_owned(),
             issued_at_ms: minted.issued_at_ms,
@@ -70,6 +73,7 @@ impl SecretContent {
         ];
         Ok(Self {
             token_id: minted.token_id,
+            store_id,
             data: data.map(|(key, value)| (key.to_owned(), value)).into(),
         })
     }
@@ -81,12 +85,16 @@ impl SecretContent {
             .iter()
             .map(|(key, value)| (key.clone(), ByteString(value.clone())));
         let label = (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
+        let annotations = [
+            (TOKEN_ID.to_owned(), self.token_id.to_string()),
+            (STORE_ID.to_owned(), self.store_id.to_string()),
+        ];
         Some(Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 namespace: resource.namespace(),
                 owner_references: Some(vec![resource.controller_owner_ref(&())?]),
-                annotations: Some([(TOKEN_ID.to_owned(), self.token_id.to_string())].into()),
+                annotations: Some(annotations.into()),
                 labels: Some([label].into()),
                 ..ObjectMeta::default()
             },
@@ -120,7 +128,7 @@ pub enum SecretSeen {
         uid: String,
         holds: Holding,
     },
-    /// The operator made it for a former resource of this name: the garbage collector will take it.
+    /// The operator made it for a former resource of this name: the garbage collector will take it, or was told to leave it.
     Former {
         uid: String,
     },
@@ -198,6 +206,19 @@ impl SecretSeen {
             Some(_) => Self::Former { uid },
             None => Self::Foreign,
         }
+    }
+
+    /// The uid and the token of a Secret that the operator made and that was left behind without its owner, as
+    /// `kubectl delete --cascade=orphan` leaves it. Whether the token was this resource's, the store knows.
+    pub(super) fn left_behind(secret: &Secret) -> Option<(String, TokenId)> {
+        let label = secret.labels().get(MANAGED_BY.0);
+        let is_of_our_making = secret.type_.as_deref() == Some(TYPE)
+            && secret.immutable == Some(true)
+            && label.is_some_and(|by| by == MANAGED_BY.1)
+            && secret.owner_references().is_empty()
+            && secret.meta().deletion_timestamp.is_none();
+        let token_id = secret.annotations().get(TOKEN_ID)?.parse().ok()?;
+        is_of_our_making.then(|| (secret.uid().unwrap_or_default(), token_id))
     }
 }
 

@@ -11,14 +11,15 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::error::discreet;
+use super::api_error::told;
 use crate::founding::{Creation, ExchangeVault, Founding, Item, ItemName, Vault, VaultError};
 
 /// Says which store an object belongs to.
 const STORE_ID: &str = "jointoken.io/store-id";
 /// Says in which epoch of the store it was made.
 const STORE_EPOCH: &str = "jointoken.io/store-epoch";
-const MANAGER: &str = "jointoken";
+/// The name under which our fields are managed.
+pub(super) const MANAGER: &str = "jointoken";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "jointoken");
 
 /// Keeps each item in a Secret `<prefix>-<item>`, annotated with the store's id and epoch.
@@ -133,10 +134,7 @@ impl ExchangeVault for SecretVault {
 
 /// An answer that does not parse is not quoted: it may be a key.
 fn failed(place: String, error: kube::Error) -> VaultError {
-    match error {
-        kube::Error::SerdeError(_) => VaultError::new(place, discreet(&error)),
-        error => VaultError::new(place, error),
-    }
+    VaultError::new(place, told(&error))
 }
 
 pub(super) fn by_us() -> PostParams {

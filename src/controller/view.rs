@@ -4,9 +4,11 @@ use kube::ResourceExt;
 
 use crate::api::{JoinToken, JoinTokenStatus};
 use crate::lifecycle::Issuance;
-use crate::token::{Audience, TokenId};
+use crate::lifecycle::command::Founded;
+use crate::token::TokenId;
 
 use super::config::{ControllerConfig, Minting};
+use super::ownership::{FormerStores, Owner};
 use super::secret::SecretSeen;
 use super::standing::{InForce, Standing};
 
@@ -19,10 +21,14 @@ pub struct View<'a> {
     pub config: &'a ControllerConfig,
     pub minting: &'a Minting,
     pub store: StoreFacts,
+    pub founded: Founded,
+    pub former_stores: FormerStores,
     pub now_ms: u64,
     /// Drawn at random, for a token that may be registered.
     pub fresh_token_id: TokenId,
     pub namespace_uid: String,
+    /// The namespace is being deleted.
+    pub namespace_ends: bool,
     pub resource: JoinToken,
     pub standing: Standing,
     /// What became of the token that the status tells of, if another one of the resource is in force by now.
@@ -31,7 +37,7 @@ pub struct View<'a> {
     pub secret: SecretSeen,
     /// What stands under the name that the status gives, if that is another.
     pub former_secret: SecretSeen,
-    /// The status tells of more than the store has ever reached, which was made sure of.
+    /// The status is this store's and tells of more than the store knows, which was made sure of.
     pub status_ahead: bool,
     /// The store's keys are all there, and the right ones. If not, nothing may be rendered.
     pub keys_in_order: bool,
@@ -44,8 +50,6 @@ pub struct View<'a> {
 /// What is the same for all resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreFacts {
-    pub audience: Audience,
-    pub epoch: u64,
     pub reissue_interval_ms: u64,
     pub max_token_ttl_ms: u64,
     /// The place in the log at which the store was restored. What changed last before is as its snapshot had it.
@@ -60,6 +64,11 @@ impl View<'_> {
 
     pub fn has_finalizer(&self) -> bool {
         has_finalizer(&self.resource)
+    }
+
+    /// Which store looks after the resource.
+    pub fn owner(&self) -> Owner {
+        Owner::of(&self.resource, &self.founded, &self.former_stores)
     }
 }
 

@@ -57,6 +57,7 @@ impl Waker {
         mut keys_in_order: watch::Receiver<bool>,
     ) {
         let mut led = health.borrow_and_update().is_leader;
+        let mut were_in_order = *keys_in_order.borrow_and_update();
         loop {
             tokio::select! {
                 change = changes.recv() => match change {
@@ -89,7 +90,12 @@ impl Waker {
                     }
                     led = leads;
                 }
-                () = next(&mut keys_in_order) => self.wake_all(),
+                in_order = next(&mut keys_in_order) => {
+                    // A watch tells of every send, of an equal value as well.
+                    if std::mem::replace(&mut were_in_order, in_order) != in_order {
+                        self.wake_all();
+                    }
+                }
             }
         }
     }
@@ -115,11 +121,12 @@ impl Waker {
     }
 }
 
-/// The next change; never, once nobody is left to make one.
-async fn next(of: &mut watch::Receiver<bool>) {
+/// The next value that is sent; never, once nobody is left to send one.
+async fn next(of: &mut watch::Receiver<bool>) -> bool {
     if of.changed().await.is_err() {
         future::pending().await
     }
+    *of.borrow_and_update()
 }
 
 #[cfg(test)]
@@ -249,10 +256,37 @@ mod tests {
         let (_health, health) = watch::channel(Health::default());
         let (keys, keys_in_order) = watch::channel(true);
         let running = tokio::spawn(waker.run(changes, health, keys_in_order));
+        // It goes by what there is when it begins.
+        tokio::task::yield_now().await;
         for in_order in [false, true] {
             keys.send(in_order).unwrap();
             assert!(edge.all.next().await.is_some());
         }
         running.abort();
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_as_they_were_wake_nobody_however_often_that_is_said() {
+        let mut waker = Waker::default();
+        let edge = waker.add(Some("edge".to_owned()));
+        let (feed, changes) = broadcast::channel(8);
+        let (_health, health) = watch::channel(Health::default());
+        let (keys, keys_in_order) = watch::channel(true);
+        let mut heard = edge.one;
+        let running = tokio::spawn(waker.run(changes, health, keys_in_order));
+        for _ in 0..50 {
+            keys.send_replace(true);
+            // The waker has seen what was sent before once it has handed this on.
+            feed.send(change("edge")).unwrap();
+            assert!(heard.next().await.is_some());
+            tokio::task::yield_now().await;
+        }
+        drop(feed);
+        running.await.unwrap();
+        let (one, all) = woken(Wakes {
+            one: heard,
+            all: edge.all,
+        });
+        assert_eq!((one.len(), all), (0, 0));
     }
 }

@@ -48,8 +48,12 @@ pub enum Fault {
     NodeIdUsedAgain,
     /// A disk is set back though there is something that was acknowledged and is not on all others'.
     SetBackTooSoon,
+    /// A replica whose disk was set back may campaign, though something outside of it tells so.
+    SetBackCampaigns,
     /// A replica that says to lack what it had acknowledged is believed.
     AcknowledgedTakenBack,
+    /// A replication stream keeps the address that it dialled first.
+    AddressKept,
     /// A revision that has a token is given another.
     RevisionMintedTwice,
     /// Whoever was admitted and is revoked can still have the certificate again.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::item::ItemName;
 use super::material::ContentError;
-use super::vault::{FormerEpoch, Founding, VaultError};
+use super::vault::{FormerEpoch, Founding, Stranger, VaultError};
 use crate::pki::PkiError;
 use crate::store::{OpenError, StoreError};
 use crate::token::{Fingerprint, KeyId, RandomError, StoreId};
@@ -16,6 +16,9 @@ pub(super) const OLDER_COPY: &str =
 /// How to go on without the data folder.
 pub(super) const FOUND_ANEW: &str =
     "in which no token of the old one is valid and used JoinTokens stay used";
+
+/// How the store is named of which statuses of an earlier release tell.
+pub const UNNAMED: &str = "unnamed";
 
 /// Why a store is not founded or not opened. Nothing was made anew in the place of anything.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,7 @@ pub enum FoundingError {
     },
     /// The founding object has vanished.
     #[error(
-        "{place} is missing: it was made when the store was founded. Is this the namespace that it was founded in? Then create it again with the data store-id: \"{}\" and epoch: \"{}\"",
+        "{place} is missing: it was made when the store was founded. Is this the namespace that it was founded in? Then create it again with the data store-id: \"{}\" and epoch: \"{}\" (while no replica runs, the next start says how to tell that the volumes are those in use last)",
         .ours.store_id, .ours.epoch
     )]
     ObjectMissing {
@@ -74,6 +77,9 @@ pub enum FoundingError {
         /// What it should say.
         ours: Founding,
     },
+    /// JoinTokens that the operator would serve are another store's, which may be alive.
+    #[error("no store is founded here: {}. {}", told_of(.0), divide(.0))]
+    Strangers(Vec<Stranger>),
     /// A status tells of an epoch that no store can come to by itself.
     #[error(
         "{} says storeEpoch {}, and no store can have a higher one: find out who wrote that, and delete the resource",
@@ -218,6 +224,42 @@ fn why_another(found: &Founding, ours: &Founding) -> &'static str {
         }
         false => "this replica is in the wrong place, or has the wrong volume",
     }
+}
+
+/// How many other stores are named in one message.
+const NAMED: usize = 3;
+
+fn told_of(strangers: &[Stranger]) -> String {
+    let told = strangers.iter().take(NAMED).map(|stranger| {
+        let store = match stranger.store_id {
+            Some(store_id) => format!("of store {store_id}"),
+            None => "of a store that an earlier release did not name".to_owned(),
+        };
+        let more = match stranger.count.saturating_sub(1) {
+            0 => String::new(),
+            more => format!(", like {more} more,"),
+        };
+        format!("{}{more} is {store}", stranger.place)
+    });
+    let mut told: Vec<String> = told.collect();
+    if let Some(more) = strangers.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        told.push(format!("{more} more stores are told of"));
+    }
+    told.join("; ")
+}
+
+fn divide(strangers: &[Stranger]) -> String {
+    let names = strangers.iter().take(NAMED).map(|stranger| {
+        stranger
+            .store_id
+            .map_or_else(|| UNNAMED.to_owned(), |id| id.to_string())
+    });
+    let take_over: Vec<String> = names.map(|name| format!("--take-over {name}")).collect();
+    format!(
+        "Another operator serves them: give this one its own JoinTokens with --class or --namespace. Only if that store is gone for good, start this one with {}, \
+         which ends the tokens of that store that are still unused",
+        take_over.join(" ")
+    )
 }
 
 impl FoundingError {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use futures::future::{BoxFuture, ready};
@@ -59,6 +59,9 @@ impl FolderVault {
                 .into_string()
                 .map_err(|_| VaultError::unfit(path.display().to_string(), "an odd file name"))?;
             let content = Zeroizing::new(fs::read(&path).map_err(at(&path))?);
+            if is_secret(&file_name) {
+                self.refuse_if_open_to_all(&path)?;
+            }
             if file_name == OWNER {
                 owner = Some(parse_owner(&content).ok_or_else(|| {
                     VaultError::unfit(
@@ -83,6 +86,21 @@ impl FolderVault {
                 "is missing: it says which store the key is of",
             )),
         }
+    }
+
+    /// A key that everybody could read or change may be somebody else's as well by now.
+    fn refuse_if_open_to_all(&self, key: &Path) -> Result<(), VaultError> {
+        let mode = fs::metadata(key).map_err(at(key))?.mode() & 0o777;
+        if mode & 0o007 == 0 {
+            return Ok(());
+        }
+        let keys = self.root.display();
+        Err(VaultError::new(
+            key.display().to_string(),
+            format!(
+                "everybody on this machine can use this key (mode {mode:03o}): run `chmod -R go-rwx {keys}`, and start again; if somebody may have read it, found the store anew"
+            ),
+        ))
     }
 
     fn create_now(&self, name: ItemName, item: &Item) -> Result<Creation<Item>, VaultError> {
@@ -133,6 +151,11 @@ impl Vault for FolderVault {
     fn place(&self, name: ItemName) -> String {
         self.folder(name).display().to_string()
     }
+}
+
+/// Whether a part of an item must be known to nobody else: a CA's certificate and a key's name may be.
+fn is_secret(part: &str) -> bool {
+    part == "key" || part.ends_with(".key")
 }
 
 fn parse_owner(content: &[u8]) -> Option<(crate::token::StoreId, u64)> {

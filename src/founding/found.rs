@@ -233,7 +233,13 @@ impl Site<'_> {
             }
         }
         let former = match self.former {
-            Some(former) => former.greatest().await?,
+            Some(former) => {
+                let strangers = former.strangers().await?;
+                if !strangers.is_empty() {
+                    return Err(FoundingError::Strangers(strangers));
+                }
+                former.greatest().await?
+            }
             None => FormerEpoch::default(),
         };
         let epoch = former

@@ -64,6 +64,13 @@ impl KeyGuard {
         }
     }
 
+    /// Says whether everything is in order; `true`: that is new. Whoever listens looks at every resource each time it is
+    /// told, so a value that is the same as before is not sent again.
+    fn turn(&self, in_order: bool) -> bool {
+        self.in_order
+            .send_if_modified(|now| std::mem::replace(now, in_order) != in_order)
+    }
+
     /// Looks once.
     pub(super) async fn look(&mut self) {
         let checks = Checks {
@@ -73,13 +80,13 @@ impl KeyGuard {
         match checks.all(&*self.store, &self.identity).await {
             Ok(()) => {
                 self.is_blind = false;
-                if !self.in_order.send_replace(true) {
+                if self.turn(true) {
                     tracing::info!("the keys are in order again: minting and signing go on");
                 }
             }
             Err(error) if error.is_about_keys() => {
                 self.is_blind = false;
-                if self.in_order.send_replace(false) {
+                if self.turn(false) {
                     tracing::error!(%error, "minting and signing have stopped until this is put right");
                 }
             }

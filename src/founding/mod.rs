@@ -24,6 +24,7 @@ mod identity;
 mod item;
 mod key_ring;
 mod material;
+mod reached;
 mod replace;
 mod restore;
 mod set_aside;
@@ -33,7 +34,7 @@ mod vault;
 
 pub use cluster::{Cluster, ClusterError};
 pub use data_folder::{DataFolder, IfAbsent, OnDisk};
-pub use error::FoundingError;
+pub use error::{FoundingError, UNNAMED};
 pub use folder_vault::FolderVault;
 pub use found::{GroupPlace, MAX_EPOCH, Opened, Site, found_or_open, peers_ca};
 pub use guard::{GuardedStore, KeyGuard};
@@ -41,6 +42,7 @@ pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
+pub use reached::{ReachedFile, ReachedMark, Remembered, SeenObject};
 pub use replace::{ReplaceError, ReplaceRequest, Replacement};
 pub use restore::{
     Home, Mismatch, Plan, Prospect, Report, RestoreError, RestoreRequest, Unfinished,
@@ -48,5 +50,5 @@ pub use restore::{
 pub use set_aside::set_aside;
 pub use vault::{
     Creation, ExchangeObject, ExchangeVault, FormerEpoch, FormerEpochs, Founding, FoundingObject,
-    Vault, VaultError, whole,
+    Stranger, Vault, VaultError, whole,
 };

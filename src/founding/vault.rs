@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use futures::future::BoxFuture;
 
 use super::item::{Item, ItemName};
+use crate::store::Witness;
 use crate::token::StoreId;
 
 /// What came of creating something that may be created once.
@@ -74,6 +75,9 @@ pub trait ExchangeObject: FoundingObject {
         there: Founding,
         next: Founding,
     ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>>;
+
+    /// Has it say that these are former stores of the one that it names: what they looked after is that store's now.
+    fn add_former<'a>(&'a self, former: &'a [StoreId]) -> BoxFuture<'a, Result<(), VaultError>>;
 }
 
 /// What former foundings have left behind, outside of any store.
@@ -83,6 +87,25 @@ pub trait ExchangeObject: FoundingObject {
 pub trait FormerEpochs: Send + Sync {
     /// The greatest epoch that anything tells of; 0 if nothing does.
     fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>>;
+
+    /// What tells of the highest place in this store's own log, if anything does.
+    fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Option<Witness>, VaultError>> {
+        let _ = of;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The stores that something tells of and that were not taken over: they may be alive.
+    fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>>;
+}
+
+/// A store that something tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// `None`: it is told of by an earlier release, which did not name it.
+    pub store_id: Option<StoreId>,
+    /// What tells of it, and of how many such things this is one.
+    pub place: String,
+    pub count: usize,
 }
 
 /// An epoch that something tells of.

@@ -18,6 +18,11 @@ use super::{DoorAddress, Join, JoinError, trust};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// So much of the time is left for the last round of questions.
+const LAST_ROUND: Duration = Duration::from_secs(1);
+/// How often a clock that is wrong is looked at, and by how much it moves when somebody sets it.
+const CLOCK_LOOK: Duration = Duration::from_millis(500);
+const CLOCK_SET_MS: u128 = 60 * 1000;
 /// An acknowledgement is a courtesy: it is not tried for long.
 const ACK_TRIES: usize = 3;
 const ACK_PAUSE: Duration = Duration::from_millis(500);
@@ -54,6 +59,8 @@ impl Plan {
         if doors.is_empty() {
             return Err(JoinError::NoUrl);
         }
+        let through = |door: DoorAddress| door.through(&join.proxies);
+        let doors = doors.into_iter().map(through).collect();
         let pin = match (delivery.map(|delivery| delivery.door_pin), join.pin) {
             (Some(token), Some(given)) if token != given => return Err(JoinError::PinDiffers),
             (Some(pin), _) | (None, Some(pin)) => pin,
@@ -90,39 +97,55 @@ impl<'a> Asking<'a> {
             .with_jitter()
             .without_max_times()
             .build();
+        let mut clock_is_said = false;
         loop {
             let failed = match self.round().await? {
                 Round::Answered(answer, connection) => return Ok((*answer, connection)),
                 Round::Failed(failed) => failed,
             };
-            let wish = failed
-                .temporary
-                .retry_after_seconds()
-                .map(Duration::from_secs);
-            let pause = pauses
-                .next()
-                .unwrap_or(LONGEST_PAUSE)
-                .max(wish.unwrap_or_default())
-                .min(EVER);
-            if Instant::now() + pause >= self.until {
+            let wish = failed.wish().map(Duration::from_secs).unwrap_or_default();
+            let wanted = pauses.next().unwrap_or(LONGEST_PAUSE).max(wish);
+            let left = self.until.saturating_duration_since(Instant::now());
+            let pause = cut(wanted, left);
+            if let (Some(error), true) = (&failed.temporary, pause < left) {
+                let seconds = pause.as_secs_f64();
+                (self.join.waiting)(&format!("{error}; asking again in {seconds:.0} s"));
+            }
+            if let (Some(error), false) = (&failed.clock, clock_is_said || pause == left) {
+                let most = self.join.timeout.as_secs();
+                (self.join.waiting)(&format!("{error}. Waiting for that, at most {most} s"));
+                clock_is_said = true;
+            }
+            match failed.clock {
+                Some(_) => self.pause_until_the_clock_is_set(pause).await,
+                None => sleep(pause).await,
+            }
+            if Instant::now() >= self.until {
                 return Err(JoinError::TimedOut {
                     seconds: self.join.timeout.as_secs(),
-                    // That a door was not to be trusted is the more telling of the two.
-                    last: Box::new(failed.distrusted.unwrap_or(failed.temporary)),
+                    last: Box::new(failed.most_telling()?),
                 });
             }
-            let seconds = pause.as_secs_f64();
-            (self.join.waiting)(&format!(
-                "{}; asking again in {seconds:.0} s",
-                failed.temporary
-            ));
-            sleep(pause).await;
+        }
+    }
+
+    /// Pauses, but no longer than until somebody sets this machine's clock.
+    async fn pause_until_the_clock_is_set(&self, pause: Duration) {
+        let since = Instant::now();
+        let now_ms = || u128::from(self.join.clock.now_ms());
+        let was_ms = now_ms();
+        while let Some(left) = pause.checked_sub(since.elapsed()) {
+            sleep(left.min(CLOCK_LOOK)).await;
+            let expected_ms = was_ms + since.elapsed().as_millis();
+            if now_ms().abs_diff(expected_ms) > CLOCK_SET_MS {
+                return;
+            }
         }
     }
 
     /// Asks each door once, in order.
     async fn round(&self) -> Result<Round, JoinError> {
-        let (mut temporary, mut distrusted) = (None, None);
+        let mut failed = Failed::default();
         for door in &self.doors {
             let asked = timeout_at(self.until, self.ask(door)).await;
             let asked = asked
@@ -132,19 +155,20 @@ impl<'a> Asking<'a> {
                     return Ok(Round::Answered(Box::new(answer), connection));
                 }
                 Err(error) if error.is_of_this_door() => {
-                    distrusted.get_or_insert(error);
+                    failed.for_good.get_or_insert(error);
                 }
-                Err(error) if error.is_temporary() => temporary = Some(error),
+                Err(error) if error.is_of_a_clock() => failed.clock = Some(error),
+                Err(error) if error.is_temporary() => failed.temporary = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        match (temporary, distrusted) {
-            (Some(temporary), distrusted) => Ok(Round::Failed(Failed {
-                temporary,
-                distrusted,
-            })),
-            (None, Some(distrusted)) => Err(distrusted),
-            (None, None) => Err(JoinError::NoUrl),
+        match failed {
+            Failed {
+                temporary: None,
+                clock: None,
+                for_good,
+            } => Err(for_good.unwrap_or(JoinError::NoUrl)),
+            failed => Ok(Round::Failed(Box::new(failed))),
         }
     }
 
@@ -197,11 +221,59 @@ impl<'a> Asking<'a> {
 enum Round {
     Answered(Box<JoinResponse>, Connection),
     /// Nobody said a lasting no.
-    Failed(Failed),
+    Failed(Box<Failed>),
 }
 
+/// What was wrong with the doors, of each kind one. With `for_good` alone asking again is of no use.
+#[derive(Default)]
 struct Failed {
-    temporary: JoinError,
-    /// A door that proved not to be the right one.
-    distrusted: Option<JoinError>,
+    temporary: Option<JoinError>,
+    /// A clock is wrong, perhaps this machine's.
+    clock: Option<JoinError>,
+    /// A door that proved not to be the right one, or to which nothing leads.
+    for_good: Option<JoinError>,
+}
+
+impl Failed {
+    /// How long a door wants to be left alone.
+    fn wish(&self) -> Option<u64> {
+        self.temporary.as_ref()?.retry_after_seconds()
+    }
+
+    /// What to say in the end.
+    fn most_telling(self) -> Result<JoinError, JoinError> {
+        let found = self.for_good.or(self.clock).or(self.temporary);
+        found.ok_or(JoinError::NoUrl)
+    }
+}
+
+/// A pause that fits into the time that is left, with some of it for the doors to answer in. When nothing does, it is the
+/// rest: whoever gave us so much time has it.
+fn cut(wanted: Duration, left: Duration) -> Duration {
+    match left.checked_sub(LAST_ROUND) {
+        Some(fits) if !fits.is_zero() => wanted.min(fits),
+        _ => left,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_does_not_fit_is_cut_to_what_is_left() {
+        let ms = Duration::from_millis;
+        for (wanted, left, pause) in [
+            (500, 20_000, 500),
+            (15_000, 20_000, 15_000),
+            (15_000, 8_300, 7_300),
+            (7_500, 8_300, 7_300),
+            (60_000, 1_001, 1),
+            (500, 1_000, 1_000),
+            (500, 300, 300),
+            (500, 0, 0),
+        ] {
+            assert_eq!(cut(ms(wanted), ms(left)), ms(pause), "{wanted} of {left}");
+        }
+    }
 }

@@ -45,11 +45,12 @@ pub(super) async fn meet(
             what: "it does not tell the time, so the token was not sent",
         });
     };
-    let apart_ms = theirs_ms.abs_diff(clock.now_ms());
-    if apart_ms > MAX_APART_MS {
+    let here_ms = clock.now_ms();
+    if theirs_ms.abs_diff(here_ms) > MAX_APART_MS {
         return Err(JoinError::Clock {
             door: door.clone(),
-            apart_ms,
+            here_ms,
+            theirs_ms,
         });
     }
     if !connection.is_open() {

@@ -1,7 +1,5 @@
 //! One connection to a door that has proven to be the right one.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +10,20 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::pki::verify::door_refusal;
+use crate::net::{dial, io_words, tunnel};
 
+use super::words::{body_words, handshake_error, http_words};
 use super::{DoorAddress, JoinError};
 
 /// Until the door has shown who it is.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Of that, until there is a connection for the handshake.
+const REACH: Duration = Duration::from_secs(8);
 /// Until its answer is there; longer than a door takes over a request.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Longer than any answer.
@@ -65,7 +66,7 @@ impl Connection {
             .header(HOST, self.door.authority())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| unreachable(&self.door, error))?;
+            .map_err(|_| unreachable(&self.door, "the request cannot be written"))?;
         let answer = async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
@@ -74,9 +75,9 @@ impl Connection {
         let whole = async {
             let (head, body) = answer
                 .await
-                .map_err(|error| unreachable(&self.door, describe(&error)))?;
+                .map_err(|error| unreachable(&self.door, http_words(&error)))?;
             let body = body.collect().await;
-            let body = body.map_err(|error| unreachable(&self.door, error))?;
+            let body = body.map_err(|error| unreachable(&self.door, body_words(&*error)))?;
             Ok(Answer {
                 status: head.status,
                 headers: head.headers,
@@ -105,34 +106,18 @@ impl Drop for Connection {
 }
 
 async fn connect(door: &DoorAddress, tls: Arc<ClientConfig>) -> Result<Connection, JoinError> {
-    let addresses = lookup_host(door.host_and_port()).await;
-    let addresses: Vec<_> = addresses
-        .map_err(|error| unreachable(door, error))?
-        .collect();
-    let tcp = reach(&addresses)
-        .await
-        .map_err(|error| unreachable(door, error))?;
+    let tcp = reach(door).await?;
     // Each side waits for the other's answer: Nagle's algorithm would only add to that.
     tcp.set_nodelay(true)
-        .map_err(|error| unreachable(door, error))?;
+        .map_err(|error| unreachable(door, io_words(&error)))?;
     let name = door
         .server_name()
         .map_err(|error| unreachable(door, error))?;
     let stream = TlsConnector::from(tls).connect(name, tcp).await;
-    let stream = stream.map_err(|error| match door_refusal(&error) {
-        Some(refusal) if refusal.is_dates_only() => JoinError::Dates {
-            door: door.clone(),
-            refusal: refusal.clone(),
-        },
-        Some(refusal) => JoinError::Untrusted {
-            door: door.clone(),
-            refusal: refusal.clone(),
-        },
-        None => unreachable(door, error),
-    })?;
+    let stream = stream.map_err(|error| handshake_error(door, &error))?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| unreachable(door, describe(&error)))?;
+        .map_err(|error| unreachable(door, http_words(&error)))?;
     let driver = tokio::spawn(async move {
         // What goes wrong here goes wrong for the request that waits, too.
         let _ = connection.await;
@@ -144,68 +129,26 @@ async fn connect(door: &DoorAddress, tls: Arc<ClientConfig>) -> Result<Connectio
     })
 }
 
-/// Connects to the first address that answers. None may take the time of those behind it: where
-/// IPv6 is half set up, or one of three replicas is gone, nothing comes back at all.
-async fn reach(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let share = CONNECT / 2 / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        failed = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(error)) => error,
-            Err(_elapsed) => io::ErrorKind::TimedOut.into(),
-        };
-    }
-    Err(failed)
+/// A TCP connection to the door, or through the proxy that leads to it. TLS is the same in both.
+async fn reach(door: &DoorAddress) -> Result<TcpStream, JoinError> {
+    let (host, port) = door.host_and_port();
+    let Some(proxy) = door.proxy() else {
+        let reached = dial((host, port), REACH).await;
+        return reached.map_err(|error| unreachable(door, error));
+    };
+    let reached = tunnel(proxy, host, port, REACH).await;
+    reached.map_err(|source| match source.is_temporary() {
+        true => unreachable(door, source),
+        false => JoinError::Proxy {
+            door: door.clone(),
+            source,
+        },
+    })
 }
 
 pub(super) fn unreachable(door: &DoorAddress, what: impl ToString) -> JoinError {
     JoinError::Unreachable {
         door: door.clone(),
         what: what.to_string(),
-    }
-}
-
-/// hyper's errors name the step, their sources what happened.
-fn describe(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::{TcpListener, TcpSocket};
-
-    use super::*;
-
-    /// A name had an address that swallows everything, and the next one was never tried.
-    #[tokio::test]
-    async fn an_address_that_does_not_answer_takes_no_time_of_the_others() {
-        // A queue that is full: who comes now is not answered.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let full = socket.listen(1).unwrap();
-        let silent = full.local_addr().unwrap();
-        let mut queued = Vec::new();
-        let try_for = Duration::from_millis(200);
-        while let Ok(connected) = timeout(try_for, TcpStream::connect(silent)).await {
-            queued.push(connected.unwrap());
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let closed = SocketAddr::from(([127, 0, 0, 1], 1));
-        let reached = timeout(CONNECT, reach(&[closed, silent, open])).await;
-        assert_eq!(reached.unwrap().unwrap().peer_addr().unwrap(), open);
-
-        let error = timeout(CONNECT, reach(&[silent])).await.unwrap();
-        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let error = reach(&[]).await.unwrap_err();
-        assert_eq!(error.to_string(), "the name has no address");
     }
 }

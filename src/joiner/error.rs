@@ -3,7 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use crate::bootstrap::wire::Code;
+use crate::net::{TunnelError, file_words};
 use crate::pki::PkiError;
 use crate::pki::verify::DoorRefusal;
 use crate::token::ParseError;
@@ -33,7 +36,7 @@ pub enum JoinError {
     #[error("another join is running in {}; wait for it, or use another --out", .0.display())]
     Busy(PathBuf),
     /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {}", path.display(), file_words(source))]
     File {
         /// What was tried.
         action: &'static str,
@@ -45,6 +48,39 @@ pub enum JoinError {
         "{} holds no usable private key ({source}); move it away, and a new one is made", path.display()
     )]
     KeyFile { path: PathBuf, source: PkiError },
+    /// The certificate in the folder is of a key that is gone. No key is made in its place.
+    #[error(
+        "{} has a certificate, tls.crt, and its key is gone: a new key would not fit it. Put tls.key back; if there is none, move tls.crt away and join with a new token", .0.display()
+    )]
+    LostKey(PathBuf),
+    /// Others can read the key, and it is not for us to change that.
+    #[error(
+        "{} can be read by other users, and it belongs to user {owner}, not to the one that runs this: have its owner run `chmod 600` on it, or move it away and join with a new token", path.display()
+    )]
+    KeyIsOpen { path: PathBuf, owner: u32 },
+    /// The machine is admitted, and its answer could not be written.
+    #[error(
+        "the machine is admitted, but what it was given could not be kept: {source}. Keep {} and run the same command again when that is mended: the door gives the same answer to this key again", key.display()
+    )]
+    NotKept {
+        key: PathBuf,
+        source: Box<JoinError>,
+    },
+    /// This folder's key has been admitted with this token, and what it was given is gone.
+    #[error(
+        "this machine has joined with this token before, and {} of it is gone or damaged; the door does not give it again. Put it back, or join with a new token: the key in the folder may stay", file.display()
+    )]
+    Lost { file: PathBuf },
+    /// This folder's certificate is of this token, and of another key than the folder's.
+    #[error(
+        "this machine has joined with this token before, and {} is not the key that it did so with. Put that key back, or join with a new token", key.display()
+    )]
+    KeyReplaced { key: PathBuf },
+    /// This folder's certificate is of this token, and its time is over.
+    #[error(
+        "this machine has joined with this token before, and its certificate ended at {not_after}: join with a new token; the key in the folder may stay"
+    )]
+    Ended { not_after: String },
     /// Making a key, CSR or certificate failed.
     #[error("the machine's key could not be made or used: {0}")]
     Key(PkiError),
@@ -69,9 +105,28 @@ pub enum JoinError {
     },
     /// The two clocks differ by too much. The token was not sent.
     #[error(
-        "the clock here and that of {door} are {} apart; the token was not sent. Set the clock that is wrong, then try again", minutes(*apart_ms)
+        "the clock here says {} and that of {door} {}: it is {} {} (at most 5 minutes are allowed); the token was not sent. Set the clock that is wrong, then try again",
+        time(*here_ms), time(*theirs_ms), span(here_ms.abs_diff(*theirs_ms)), if here_ms < theirs_ms { "behind" } else { "ahead" }
     )]
-    Clock { door: DoorAddress, apart_ms: u64 },
+    Clock {
+        door: DoorAddress,
+        here_ms: u64,
+        theirs_ms: u64,
+    },
+    /// What answers is nothing that could be the door. The token was not sent.
+    #[error(
+        "{door} is not the door: {what}; the token was not sent. Check the host and the port of the URL"
+    )]
+    NotADoor {
+        door: DoorAddress,
+        what: &'static str,
+    },
+    /// The proxy does not lead to the door.
+    #[error("cannot reach {door}: {source}")]
+    Proxy {
+        door: DoorAddress,
+        source: TunnelError,
+    },
     /// The door answered, but not like a door.
     #[error(
         "{door} gave an answer that cannot be used ({what}); is it of another version? Run the same command again when that is mended: the key stays, so it is the same machine asking"
@@ -135,12 +190,22 @@ impl JoinError {
     /// What kind of failure it is: the command's exit code follows from it.
     pub fn kind(&self) -> JoinFailure {
         match self {
-            Self::File { .. } | Self::KeyFile { .. } | Self::Key(_) | Self::Tls(_) => {
-                JoinFailure::Local
-            }
+            Self::File { .. }
+            | Self::KeyFile { .. }
+            | Self::LostKey(_)
+            | Self::KeyIsOpen { .. }
+            | Self::NotKept { .. }
+            | Self::Key(_)
+            | Self::Tls(_) => JoinFailure::Local,
+            Self::Lost { .. } | Self::KeyReplaced { .. } | Self::Ended { .. } => JoinFailure::Used,
             Self::NoUrl | Self::NoPin | Self::PinDiffers => JoinFailure::Usage,
             Self::Token(_) => JoinFailure::InvalidToken,
-            Self::Untrusted { .. } => JoinFailure::DoorNotTrusted,
+            Self::Untrusted { .. } | Self::NotADoor { .. } => JoinFailure::DoorNotTrusted,
+            Self::Proxy {
+                source: TunnelError::Refused(_),
+                ..
+            } => JoinFailure::Refused,
+            Self::Proxy { .. } => JoinFailure::Usage,
             Self::BadAnswer { .. } => JoinFailure::BadAnswer,
             Self::Busy(_) | Self::Dates { .. } | Self::Clock { .. } | Self::Unreachable { .. } => {
                 JoinFailure::TryAgain
@@ -160,7 +225,7 @@ impl JoinError {
     /// Whether the same request may be answered otherwise a moment later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Dates { .. } | Self::Clock { .. } => true,
             Self::Refused {
                 code,
                 retry_after_seconds,
@@ -181,15 +246,20 @@ impl JoinError {
         }
     }
 
-    /// Whether another door may do better: this one is not to be trusted, or its clock is off.
+    /// Whether another door may do better: this one is not to be trusted, or nothing leads to it.
     pub(super) const fn is_of_this_door(&self) -> bool {
         matches!(
             self,
             Self::Untrusted { .. }
-                | Self::Dates { .. }
-                | Self::Clock { .. }
+                | Self::NotADoor { .. }
+                | Self::Proxy { .. }
                 | Self::BadAnswer { .. }
         )
+    }
+
+    /// Whether a clock is wrong: that of this machine may be set any moment.
+    pub(super) const fn is_of_a_clock(&self) -> bool {
+        matches!(self, Self::Dates { .. } | Self::Clock { .. })
     }
 }
 
@@ -228,10 +298,20 @@ const fn kind_of(code: Code) -> JoinFailure {
     }
 }
 
-fn minutes(apart_ms: u64) -> String {
+fn time(at_ms: u64) -> String {
+    let seconds = i64::try_from(at_ms / 1000).ok();
+    seconds
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .map_or_else(
+            || "a time after the year 9999".to_owned(),
+            |at| at.to_string(),
+        )
+}
+
+fn span(apart_ms: u64) -> String {
     let seconds = apart_ms / 1000;
     if seconds < 2 * 3600 {
-        format!("{} minutes", seconds / 60)
+        format!("{} minutes {} seconds", seconds / 60, seconds % 60)
     } else if seconds < 2 * 86_400 {
         format!("{} hours", seconds / 3600)
     } else {

@@ -5,17 +5,15 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::bootstrap::wire::JoinResponse;
-use crate::pki::{JoinerKey, not_after_ms_of_cert, spki_sha256_of_cert};
+use crate::pki::JoinerKey;
 
 use super::JoinError;
 
@@ -39,6 +37,24 @@ pub struct BundleInfo {
     pub not_after: String,
     /// SHA-256 of the machine's public key, by which the servers know it.
     pub public_key_sha256: String,
+}
+
+/// What a machine was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BundleFile {
+    Certificate,
+    Ca,
+    Info,
+}
+
+impl BundleFile {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => CERTIFICATE,
+            Self::Ca => CA,
+            Self::Info => INFO,
+        }
+    }
 }
 
 /// The folder, held for this process alone.
@@ -65,8 +81,9 @@ impl Folder {
     }
 
     /// The machine's key: the one that is there, or a new one (then the second value is true),
-    /// which is on disk before this returns.
-    pub(super) fn key(&self) -> Result<(JoinerKey, bool), JoinError> {
+    /// which is on disk before this returns. None is made beside a certificate: it would not fit.
+    pub(super) fn key(&self, warning: &dyn Fn(&str)) -> Result<(JoinerKey, bool), JoinError> {
+        self.keep_private(warning)?;
         if let Some(pem) = self.read(KEY)? {
             let key = JoinerKey::from_pem(&pem);
             return key
@@ -76,24 +93,67 @@ impl Folder {
                     source,
                 });
         }
+        if self.read(CERTIFICATE)?.is_some() {
+            return Err(JoinError::LostKey(self.path.clone()));
+        }
         let key = JoinerKey::generate().map_err(JoinError::key)?;
         self.write(KEY, key.to_pem().as_bytes(), 0o600)?;
         Ok((key, true))
     }
 
-    /// The bundle of this token, if it is whole, of this key, and not out of date.
-    pub(super) fn finished(
-        &self,
-        token_id: &str,
-        key: &JoinerKey,
-        now_ms: u64,
-    ) -> Option<BundleInfo> {
-        let info: BundleInfo = serde_json::from_str(&self.read(INFO).ok()??).ok()?;
-        let certificate = leaf(&self.read(CERTIFICATE).ok()??)?;
-        let is_ours = spki_sha256_of_cert(&certificate) == Ok(key.public_key_sha256());
-        let lasts = not_after_ms_of_cert(&certificate).is_ok_and(|end| end > now_ms);
-        let has_ca = self.read(CA).ok()?.is_some();
-        (info.token_id == token_id && is_ours && lasts && has_ca).then_some(info)
+    /// Sees to it that nobody else can use the key that is there. Its group may read it: somebody has given it to a service so.
+    fn keep_private(&self, warning: &dyn Fn(&str)) -> Result<(), JoinError> {
+        const OTHERS: u32 = 0o037;
+        let path = self.path.join(KEY);
+        let error = file_error("look at", &path);
+        let file = match File::open(&path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(&error)?,
+        };
+        let metadata = file.metadata().map_err(error)?;
+        let mode = metadata.permissions().mode();
+        if !metadata.is_file() || mode & OTHERS == 0 {
+            return Ok(());
+        }
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(JoinError::KeyIsOpen {
+                path,
+                owner: metadata.uid(),
+            });
+        }
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .map_err(file_error("set the mode of", &path))?;
+        warning(&format!(
+            "{} had mode {:04o}, so that other users of this machine could use the key; it has 0600 now. Whoever may have read it can pose as this machine: if that is anybody, revoke the token and join with a new key",
+            path.display(),
+            mode & 0o7777
+        ));
+        Ok(())
+    }
+
+    /// Writes `info.json` again. Whoever cannot write it has joined nevertheless.
+    pub(super) fn mend(&self, info: &BundleInfo, warning: &dyn Fn(&str)) {
+        let path = self.path.join(INFO);
+        match self.write_info(info) {
+            Ok(()) => warning(&format!(
+                "{} was missing or damaged; it was written again from the certificate",
+                path.display()
+            )),
+            Err(error) => warning(&format!("the machine has joined, but {error}")),
+        }
+    }
+
+    /// The answer is lost for now.
+    pub(super) fn not_kept(&self, error: JoinError) -> JoinError {
+        JoinError::NotKept {
+            key: self.path.join(KEY),
+            source: Box::new(error),
+        }
+    }
+
+    /// A file's content, if it is there and can be read.
+    pub(super) fn content(&self, file: BundleFile) -> Option<Zeroizing<String>> {
+        self.read(file.name()).ok().flatten()
     }
 
     pub(super) fn write_csr(&self, pem: &str) -> Result<(), JoinError> {
@@ -113,16 +173,20 @@ impl Folder {
             not_after: answer.not_after.clone(),
             public_key_sha256: data_encoding::HEXLOWER.encode(&key.public_key_sha256()),
         };
-        let mut json = serde_json::to_string_pretty(&info)
-            .map_err(|error| file_error("write", &self.path.join(INFO))(error.into()))?;
-        json.push('\n');
         // With an earlier bundle's info.json still there, a crash in between would leave the
         // files of two bundles and a claim that they are one.
         self.remove(INFO)?;
         self.write(CERTIFICATE, answer.certificate.as_bytes(), 0o644)?;
         self.write(CA, answer.ca.as_bytes(), 0o644)?;
-        self.write(INFO, json.as_bytes(), 0o644)?;
+        self.write_info(&info)?;
         Ok(info)
+    }
+
+    fn write_info(&self, info: &BundleInfo) -> Result<(), JoinError> {
+        let mut json = serde_json::to_string_pretty(info)
+            .map_err(|error| file_error("write", &self.path.join(INFO))(error.into()))?;
+        json.push('\n');
+        self.write(INFO, json.as_bytes(), 0o644)
     }
 
     fn read(&self, name: &str) -> Result<Option<Zeroizing<String>>, JoinError> {
@@ -198,11 +262,6 @@ fn sync_parent(path: &Path) -> io::Result<()> {
         None => return Ok(()),
     };
     File::open(parent)?.sync_all()
-}
-
-/// The first certificate in PEM.
-fn leaf(pem: &str) -> Option<CertificateDer<'static>> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).ok()
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

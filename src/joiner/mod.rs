@@ -13,13 +13,16 @@ mod connection;
 mod door_address;
 mod error;
 mod folder;
+mod standing;
 mod trust;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::net::Proxies;
 use crate::token::Presented;
 
 pub use door_address::{DoorAddress, DoorAddressError};
@@ -29,6 +32,7 @@ pub use trust::{PinError, pin_from_hex, pin_of_ca_pem};
 
 use asking::{Asking, Plan};
 use folder::Folder;
+use standing::Standing;
 
 /// What a join needs to know.
 pub struct Join {
@@ -40,11 +44,15 @@ pub struct Join {
     pub urls: Vec<DoorAddress>,
     /// SHA-256 of the public key of the door's CA, for tokens that do not carry it.
     pub pin: Option<[u8; 32]>,
+    /// What leads to the doors, where something has to.
+    pub proxies: Proxies,
     /// How long to go on asking.
     pub timeout: Duration,
     pub clock: Arc<dyn Clock>,
     /// Told, in one line, why it takes longer.
     pub waiting: Box<dyn Fn(&str) + Send + Sync>,
+    /// Told, in one line, what was not as it should be and is now.
+    pub warning: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// The machine is a member.
@@ -66,9 +74,16 @@ pub struct Joined {
 pub async fn join(join: Join) -> Result<Joined, JoinError> {
     let plan = Plan::of(&join)?;
     let folder = Folder::open(&join.folder)?;
-    let (key, fresh) = folder.key()?;
+    let (key, fresh) = folder.key(&join.warning)?;
     let token_id = join.token.unverified_token_id().to_string();
-    if !fresh && let Some(info) = folder.finished(&token_id, &key, join.clock.now_ms()) {
+    let standing = match fresh {
+        true => Standing::Nothing,
+        false => folder.standing(&token_id, &key, join.clock.now_ms()),
+    };
+    if let Standing::Joined { info, is_whole } = standing {
+        if !is_whole {
+            folder.mend(&info, &join.warning);
+        }
         return Ok(Joined {
             info,
             folder: join.folder,
@@ -79,8 +94,10 @@ pub async fn join(join: Join) -> Result<Joined, JoinError> {
     let csr = key.csr_pem().map_err(JoinError::key)?;
     folder.write_csr(&csr)?;
     let asking = Asking::new(&join, plan, &key, csr)?;
-    let (answer, connection) = asking.admission().await?;
-    let info = folder.write_bundle(&answer, &key)?;
+    let admitted = asking.admission().await;
+    let (answer, connection) = admitted.map_err(|error| standing.explain(error, &join.folder))?;
+    let kept = folder.write_bundle(&answer, &key);
+    let info = kept.map_err(|error| folder.not_kept(error))?;
     let acknowledged = asking.acknowledge(connection).await;
     let unacknowledged = acknowledged.err().map(|error| error.to_string());
     Ok(Joined {

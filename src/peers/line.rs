@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::net::dial;
 use crate::pki::peer_host;
 use crate::store::PeerAddress;
 
@@ -30,9 +31,7 @@ pub(super) async fn connect(
     limits: &PeerLimits,
     to: &PeerAddress,
 ) -> Result<(Reader, Writer), String> {
-    let dial = timeout(limits.dial, TcpStream::connect(to.as_str())).await;
-    let dial = dial.map_err(|_| format!("no connection within {:?}", limits.dial))?;
-    let tcp = dial.map_err(text)?;
+    let tcp = dial(to.as_str(), limits.dial).await.map_err(text)?;
     // Frames are put together before they are written: Nagle's algorithm would only make them wait.
     tcp.set_nodelay(true).map_err(text)?;
     let handshake = timeout(limits.handshake, handshake(tls, limits, to, tcp)).await;

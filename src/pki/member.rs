@@ -98,6 +98,42 @@ impl MemberIdentity {
     }
 }
 
+/// Whom a member's certificate names, as far as the machine itself needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberNames {
+    /// The world that it belongs to.
+    pub trust_domain: TrustDomain,
+    /// The machine.
+    pub node: NodeName,
+    /// The token that admitted it, 32 hexadecimal digits.
+    pub token_id: String,
+}
+
+impl MemberNames {
+    /// Reads them off a certificate in DER, if it is a member's. Who signed it is not looked at.
+    pub fn of_cert(der: &[u8]) -> Option<Self> {
+        let parsed = certificate::parse(der).ok()?;
+        let uris = certificate::uri_names(&parsed).ok()?;
+        let mut ours = uris
+            .iter()
+            .filter_map(|uri| uri.strip_prefix("jointoken://")?.split_once('/'));
+        let (domain, machine) = ours.next()?;
+        let (same_domain, admission) = ours.next()?;
+        let token_id = admission.strip_prefix("admission/")?;
+        names::hex_id("token id", token_id, 32..=32, "32").ok()?;
+        let (place, node) = machine.rsplit_once("/node/")?;
+        let is_a_place = place.starts_with("ns/") || place.starts_with("offline/");
+        if domain != same_domain || !is_a_place || ours.next().is_some() {
+            return None;
+        }
+        Some(Self {
+            trust_domain: TrustDomain::parse(domain).ok()?,
+            node: NodeName::parse(node).ok()?,
+            token_id: token_id.to_owned(),
+        })
+    }
+}
+
 /// Issues a member's certificate, in DER.
 ///
 /// `members` must be the CA for members, of the identity's trust domain. Of `csr` nothing but the
@@ -182,6 +218,25 @@ mod tests {
             it.uris()[0],
             "jointoken://prod.example.com/offline/0badcafe/node/n1"
         );
+    }
+
+    #[test]
+    fn a_certificate_tells_whom_it_is_of() {
+        let ca = Authority::generate(CaRole::Members, &domain(), NOW).unwrap();
+        let said = MemberNames {
+            trust_domain: domain(),
+            node: node("n1"),
+            token_id: TOKEN.to_owned(),
+        };
+        for identity in [
+            MemberIdentity::resource(&domain(), "edge", &node("n1"), TOKEN, true),
+            MemberIdentity::offline(&domain(), "0badcafe", &node("n1"), TOKEN),
+        ] {
+            let leaf = issue_member(&ca, &identity.unwrap(), &csr(), NOW, HOUR).unwrap();
+            assert_eq!(MemberNames::of_cert(&leaf), Some(said.clone()));
+        }
+        assert_eq!(MemberNames::of_cert(ca.cert_der()), None);
+        assert_eq!(MemberNames::of_cert(b"no certificate"), None);
     }
 
     #[test]

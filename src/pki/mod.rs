@@ -37,7 +37,7 @@ pub use csr::{JoinerCsr, MAX_CSR_BYTES};
 pub use door::{DoorIdentity, door_uri};
 pub use error::{CsrError, KeyError, NameError, PkiError};
 pub use joiner::JoinerKey;
-pub use member::{MemberIdentity, issue_member};
+pub use member::{MemberIdentity, MemberNames, issue_member};
 pub use names::{MAX_TRUST_DOMAIN, NodeName, TrustDomain, peer_host};
 pub use peer::PeerIdentity;
 pub use public_key::KeyKind;

@@ -12,7 +12,7 @@ use crate::faults::{self, Fault};
 use crate::lifecycle::Settings;
 use crate::token::StoreId;
 
-use super::{AuditSink, OpenError, PeerAddress, Transport};
+use super::{AuditSink, OpenError, PeerAddress, Transport, Witness};
 
 /// How a store is set up.
 #[derive(Debug, Clone)]
@@ -27,6 +27,9 @@ pub struct StoreConfig {
     pub audit: Option<AuditSink>,
     /// The other replicas and the way to them; `None`: this one is alone.
     pub group: Option<GroupConfig>,
+    /// What tells, outside of the folder, how far the log has been: a lone replica with a log that ends earlier is refused, and
+    /// one of a group does not campaign until it has caught up.
+    pub witnesses: Vec<Witness>,
     /// A segment of the log that has grown to this many bytes gets a successor.
     pub segment_bytes: u64,
     /// A snapshot is due when the log has grown by this many bytes since the last one, or by as
@@ -67,6 +70,7 @@ impl StoreConfig {
             expected_store: None,
             audit: None,
             group: None,
+            witnesses: Vec::new(),
             segment_bytes: 8 << 20,
             snapshot_after_bytes: 16 << 20,
             keep_entries: 1_000,
@@ -74,7 +78,7 @@ impl StoreConfig {
         }
     }
 
-    pub(crate) fn raft(&self) -> Result<Arc<openraft::Config>, OpenError> {
+    pub(crate) fn raft(&self, may_campaign: bool) -> Result<Arc<openraft::Config>, OpenError> {
         // Refused by the state they would only be logged, while others stay in force.
         self.settings.check()?;
         let config = openraft::Config {
@@ -85,6 +89,7 @@ impl StoreConfig {
             // A restarted leader that lost its unsynced tail would reuse log ids of its old term.
             enable_leader_restore: Some(faults::is_on(Fault::LeaderRestore)),
             enable_pre_vote: Some(true),
+            enable_elect: may_campaign,
             quorum_loss_probe_interval: Some(4_000),
             // By size, which openraft does not know: see the duties.
             snapshot_policy: openraft::SnapshotPolicy::Never,

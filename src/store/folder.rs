@@ -9,7 +9,7 @@ use super::identity::{self, Identity};
 use super::log::{self, Place, Recovered};
 use super::snapshot::Snapshots;
 use super::types::{NodeId, SnapshotMeta};
-use super::{OpenError, StoreConfig};
+use super::{OpenError, StoreConfig, Witness, behind};
 
 /// What is read from a data folder before anything runs.
 pub(super) struct Opened {
@@ -19,6 +19,8 @@ pub(super) struct Opened {
     pub log: Recovered,
     /// Up to where an earlier process has written down every change.
     pub audited: u64,
+    /// What tells that the log has been further than it was found.
+    pub behind: Vec<Witness>,
 }
 
 /// Locks the folder and reads it all. Blocks.
@@ -63,10 +65,12 @@ pub(super) fn open(
     })?;
     let audited = audit::read_mark(&*disk, dir, identity.store_id);
     check_fit(&log_dir, snapshot.as_ref(), &log, audited, identity.node_id)?;
+    let behind = behind::check(config, &log_dir, snapshot.as_ref(), &log, identity.node_id)?;
     let log = log.resume()?;
     snapshots.tidy()?;
     Ok(Opened {
         audited,
+        behind,
         identity,
         lock,
         snapshots,

@@ -14,12 +14,12 @@ use crate::lifecycle::State;
 
 use super::config::GroupConfig;
 use super::inner::{Inner, lock_of};
-use super::members::VANISHED_MS;
 use super::peers::{
-    ANYBODY, Ask, AskError, Caller, Heard, LATELY_MS, PeerAddress, Pulse, Refusal, Reply, Roster,
+    ANYBODY, Ask, AskError, Caller, Doubles, Heard, LATELY_MS, PeerAddress, Pulse, Refusal, Reply,
+    Whereabouts,
 };
 use super::rounds::{Verdict, compare};
-use super::types::{Member, Membership, NodeId};
+use super::types::{Membership, NodeId};
 
 /// How often a replica tells the others how it is.
 pub(crate) const PULSE: Duration = Duration::from_millis(500);
@@ -30,10 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The group as one replica sees it.
 pub(crate) struct Group {
-    address: PeerAddress,
-    list: watch::Receiver<BTreeSet<PeerAddress>>,
+    pub(super) address: PeerAddress,
+    pub(super) list: watch::Receiver<BTreeSet<PeerAddress>>,
     caller: Caller,
-    roster: Mutex<Roster>,
+    pub(super) whereabouts: Arc<Whereabouts>,
     /// Since when this replica has listened without a break, by the clock that nobody sets.
     since_boot_ms: AtomicU64,
     /// When it last did.
@@ -41,23 +41,31 @@ pub(crate) struct Group {
     /// A member of the group has said that this replica was removed from it.
     removed: AtomicBool,
     /// Who says that another replica has this one's node id: since when, and when last, on the clock that nobody sets.
-    in_use: Mutex<BTreeMap<PeerAddress, (u64, u64)>>,
-    /// Node ids that more than one process was seen to have: it is said once.
-    seen_twice: Mutex<BTreeSet<NodeId>>,
+    pub(super) in_use: Mutex<BTreeMap<PeerAddress, (u64, u64)>>,
+    /// Node ids that were heard of at two addresses.
+    pub(super) doubles: Mutex<Doubles>,
+    /// Members that were heard of where they are not listened to: it is said once.
+    pub(super) strangers: Mutex<BTreeSet<(NodeId, PeerAddress)>>,
 }
 
 impl Group {
-    pub(crate) fn new(config: &GroupConfig, caller: Caller, boot_ms: u64) -> Self {
+    pub(crate) fn new(
+        config: &GroupConfig,
+        caller: Caller,
+        whereabouts: Arc<Whereabouts>,
+        boot_ms: u64,
+    ) -> Self {
         Self {
             address: config.address.clone(),
             list: config.list.clone(),
             caller,
-            roster: Mutex::default(),
+            whereabouts,
             since_boot_ms: AtomicU64::new(boot_ms),
             listened_boot_ms: AtomicU64::new(boot_ms),
             removed: AtomicBool::new(false),
             in_use: Mutex::default(),
-            seen_twice: Mutex::default(),
+            doubles: Mutex::default(),
+            strangers: Mutex::default(),
         }
     }
 
@@ -70,6 +78,10 @@ impl Group {
         self.list.borrow().clone()
     }
 
+    pub(crate) fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
+    }
+
     pub(crate) const fn caller(&self) -> &Caller {
         &self.caller
     }
@@ -79,9 +91,15 @@ impl Group {
         if self.has_slept(boot_ms) {
             return 0;
         }
-        let roster = lock_of(&self.roster);
+        let roster = self.whereabouts.roster();
         let last = roster.last(node).map_or(0, |heard| heard.at_boot_ms);
         boot_ms.saturating_sub(last.max(self.since_boot_ms.load(Ordering::Relaxed)))
+    }
+
+    /// It was heard of lately, and not here.
+    pub(super) fn has_moved(&self, node: NodeId, from: &PeerAddress, boot_ms: u64) -> bool {
+        let roster = self.whereabouts.roster();
+        roster.is_elsewhere(node, from, boot_ms, LATELY_MS)
     }
 
     /// This process stood still, or its machine did, and has not listened since.
@@ -99,7 +117,7 @@ impl Group {
 
     /// What was heard of within the last so many milliseconds.
     pub(crate) fn heard(&self, boot_ms: u64, within_ms: u64) -> BTreeMap<NodeId, Heard> {
-        let roster = lock_of(&self.roster);
+        let roster = self.whereabouts.roster();
         let heard = roster.since(boot_ms, within_ms);
         heard.map(|(node, heard)| (node, heard.clone())).collect()
     }
@@ -136,7 +154,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
-        let roster = lock_of(&group.roster);
+        let roster = group.whereabouts.roster();
         let heard = roster.since(boot_ms, LATELY_MS);
         heard
             .filter(|(node, _)| membership.get_node(node).is_some())
@@ -156,53 +174,26 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
     }
 
-    /// Another process than the one at this address has the node id: it is this replica's, or was heard of elsewhere a moment ago.
-    pub(crate) fn is_used_elsewhere(&self, node: NodeId, address: &PeerAddress) -> bool {
-        let Some(group) = self.group() else {
-            return false;
-        };
-        let boot_ms = self.clocks().readings().boot_ms;
-        let is_so = node == self.identity().node_id
-            || lock_of(&group.roster).is_elsewhere(node, address, boot_ms, PRESENT_MS);
-        if is_so && lock_of(&group.seen_twice).insert(node) {
-            tracing::error!(
-                node = %format_args!("{node:016x}"),
-                peer = %address,
-                "two processes have the same node id, since a data folder was copied: the one at this address is not listened to"
-            );
-        }
-        is_so
-    }
-
-    /// Whoever has this node id may be found at this address: it is the member's, or one of the list that no other member has.
-    pub(crate) fn is_at_home(&self, node: NodeId, address: &PeerAddress) -> bool {
-        let (Some(group), Some(known)) = (self.group(), self.address_of(node)) else {
-            return true;
-        };
-        let boot_ms = self.clocks().readings().boot_ms;
-        let is_anothers = |(other, member): (&NodeId, &Member)| {
-            *other != node
-                && member.address == address.as_str()
-                && group.silent_ms(*other, boot_ms) < VANISHED_MS
-        };
-        known == *address
-            || group.list.borrow().contains(address) && !self.membership().nodes().any(is_anothers)
-    }
-
     /// Another replica has told how it is.
     pub(crate) fn hear(&self, node: NodeId, address: &PeerAddress, pulse: Pulse) {
         let Some(group) = self.group() else {
             return;
         };
-        if self.is_used_elsewhere(node, address) || !self.is_at_home(node, address) {
+        if self.is_used_elsewhere(node, address) {
             return;
         }
+        if !self.is_at_home(node, address) {
+            self.say_not_listened_to(group, node, address);
+            return;
+        }
+        let boot_ms = self.clocks().readings().boot_ms;
+        lock_of(&group.doubles).hear(node, address, boot_ms);
         let heard = Heard {
             address: address.clone(),
-            at_boot_ms: self.clocks().readings().boot_ms,
+            at_boot_ms: boot_ms,
             pulse,
         };
-        lock_of(&group.roster).hear(node, heard);
+        group.whereabouts.roster().hear(node, heard);
     }
 
     /// Whom to tell: whoever should be there, and whoever is.
@@ -239,24 +230,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     }));
                 }
                 self.judge(group);
-                self.cut_off(self.hears_too_few(group));
             }
+            self.look_around();
             Rt::sleep(PULSE).await;
         }
-    }
-
-    /// Neither openraft's leader steps down when it has lost its majority, nor do its followers forget it when it is gone.
-    fn hears_too_few(&self, group: &Group) -> bool {
-        let me = self.identity().node_id;
-        let heard = group.heard(self.clocks().readings().boot_ms, PRESENT_MS);
-        let is_there = |node: &NodeId| *node == me || heard.contains_key(node);
-        let voters: Vec<NodeId> = self.membership().voter_ids().collect();
-        let leader = self.raft().metrics().borrow_watched().current_leader;
-        let present = voters.iter().filter(|voter| is_there(voter)).count();
-        let has_a_vote = voters.contains(&me);
-        !has_a_vote
-            || present <= voters.len() / 2
-            || leader.is_some_and(|leader| !is_there(&leader))
     }
 
     /// Whether every other replica of the list has said a moment ago that it is in no group and has the same list; else
@@ -280,36 +257,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             }
         }
         Ok(waited_for)
-    }
-
-    /// A peer says that another process has this replica's node id.
-    fn id_in_use(&self, group: &Group, address: &PeerAddress, by: NodeId) {
-        let me = self.identity().node_id;
-        let boot_ms = self.clocks().readings().boot_ms;
-        let since = {
-            let mut in_use = lock_of(&group.in_use);
-            let (since, last) = in_use.entry(address.clone()).or_insert((boot_ms, boot_ms));
-            // What was said once, long ago, is over.
-            if boot_ms.saturating_sub(*last) > LATELY_MS {
-                *since = boot_ms;
-            }
-            *last = boot_ms;
-            *since
-        };
-        let is_the_other = by == me;
-        let must_stop = match is_the_other {
-            // Each could admit by itself what the other has admitted.
-            true => self.membership().voter_ids().eq([me]),
-            // This replica may have moved a moment ago; then it is soon heard.
-            false => boot_ms.saturating_sub(since) >= LATELY_MS,
-        };
-        if must_stop {
-            tracing::error!(peer = %address, "another process has this replica's node id");
-            self.fail(
-                "another process has this replica's node id: its data folder is a copy of the other's, or the other's of it. \
-                 A data folder belongs to one replica, and `jointoken store members` of another says at which address it is listened to: empty the copy, and it comes as a new member",
-            );
-        }
     }
 
     fn take_pulse(
@@ -376,6 +323,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use crate::store::inner::Nobody;
     use crate::token::StoreId;
 
@@ -393,7 +341,8 @@ mod tests {
             node_id: 1,
             transport,
         };
-        let group = Group::new(&config, caller, 0);
+        let whereabouts = Arc::new(Whereabouts::new(Arc::new(SystemClock)));
+        let group = Group::new(&config, caller, whereabouts, 0);
         let listen = |from: u64, to: u64| {
             for boot_ms in (from..=to).step_by(500) {
                 group.listens(boot_ms);

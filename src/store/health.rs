@@ -58,6 +58,7 @@ fn publish(health: &watch::Sender<Health>, now: Health) {
             fatal,
             suspended: health.suspended,
             cut_off: health.cut_off,
+            stalled: health.stalled,
             ..now
         };
         changed
@@ -82,6 +83,7 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
         committed_index: index(&metrics.cluster_committed).max(index(&metrics.last_applied)),
         suspended: false,
         cut_off: false,
+        stalled: false,
         fatal,
     }
 }

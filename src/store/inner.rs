@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use openraft::alias::JoinHandleOf;
-use openraft::{AsyncRuntime, Raft};
+use openraft::alias::{JoinHandleOf, WatchReceiverOf};
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{AsyncRuntime, Raft, RaftMetrics};
 use rand::Rng as _;
 use tokio::sync::watch;
 
@@ -25,8 +26,9 @@ use super::identity::Identity;
 use super::live::Live;
 use super::log::{self, LogGauge, WriterTask};
 use super::machine::{Machine, Shared};
-use super::peers::{CallError, Caller, Links, PeerAddress, Transport};
+use super::peers::{CallError, Caller, Links, PeerAddress, Transport, Whereabouts};
 use super::proposing::Clocks;
+use super::standing::Advance;
 use super::token_store::Health;
 use super::types::{NodeId, TypeConfig};
 use super::upgrade::Readiness;
@@ -47,6 +49,7 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     image_bytes: Arc<AtomicU64>,
     clocks: Clocks,
     group: Option<Group>,
+    advance: Mutex<Advance>,
     shared: Shared,
     readiness: Readiness,
     health: watch::Sender<Health>,
@@ -88,13 +91,16 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, OpenError> {
-        let raft_config = config.raft()?;
+        config.settings.check()?;
         let salt = Rt::thread_rng().next_u64();
         let opened = {
             let (config, disk) = (config.clone(), disk.clone());
             let data_dir = config.data_dir.clone();
             blocking::<Rt, _>(&data_dir, move || folder::open(&config, disk, salt)).await?
         };
+        let behind = opened.behind;
+        let raft_config =
+            config.raft(behind.is_empty() || faults::is_on(Fault::SetBackCampaigns))?;
         let (log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
         let live = Arc::new(Live::new(State::new()));
         let image_bytes = opened.snapshots.image_bytes();
@@ -115,20 +121,28 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             node_id: opened.identity.node_id,
             transport,
         };
+        let whereabouts = Arc::new(Whereabouts::new(clock.clone()));
         let raft = Raft::new(
             opened.identity.node_id,
             raft_config,
-            Links::new(caller.clone()),
+            Links::new(caller.clone(), whereabouts.clone()),
             log_store,
             machine,
         )
         .await
         .map_err(|error| OpenError::Start(health::root_cause(&error)))?;
+        let table: WatchReceiverOf<TypeConfig<Rt>, RaftMetrics<TypeConfig<Rt>>> = raft.metrics();
+        whereabouts.follow(Box::new(move |node| {
+            let metrics = table.borrow_watched();
+            let member = metrics.membership_config.membership().get_node(&node)?;
+            Some(PeerAddress::new(&member.address))
+        }));
         let health = watch::Sender::new(Health::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let follow = health::follow::<Rt>(raft.metrics(), health.clone(), stopping.clone());
         let follow = Rt::spawn(follow);
-        let group = (config.group.as_ref()).map(|group| Group::new(group, caller, clock.boot_ms()));
+        let group = (config.group.as_ref())
+            .map(|group| Group::new(group, caller, whereabouts, clock.boot_ms()));
         let inner = Arc::new(Self {
             raft,
             config,
@@ -140,6 +154,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             image_bytes,
             clocks: Clocks::new(clock),
             group,
+            advance: Mutex::default(),
             shared,
             readiness: Readiness::default(),
             health,
@@ -152,13 +167,20 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             let inner = inner.clone();
             Rt::spawn(async move { Duties::new().run(&inner).await })
         };
-        lock_of(&inner.tasks).extend([duties, follow, writer]);
+        let pulses = {
+            let inner = inner.clone();
+            Rt::spawn(async move { inner.pulses().await })
+        };
+        lock_of(&inner.tasks).extend([duties, follow, writer, pulses]);
+        if !behind.is_empty() {
+            let catching_up = inner.clone();
+            let catching_up = Rt::spawn(async move { catching_up.catch_up(behind).await });
+            lock_of(&inner.tasks).push(catching_up);
+        }
         if inner.group.is_some() {
             let group = inner.clone();
-            let pulses = Rt::spawn(async move { group.pulses().await });
-            let group = inner.clone();
             let steward = Rt::spawn(async move { group.steward().await });
-            lock_of(&inner.tasks).extend([pulses, steward]);
+            lock_of(&inner.tasks).extend([steward]);
         }
         Ok(inner)
     }
@@ -213,6 +235,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     pub(crate) const fn group(&self) -> Option<&Group> {
         self.group.as_ref()
+    }
+
+    pub(crate) const fn advance(&self) -> &Mutex<Advance> {
+        &self.advance
     }
 
     pub(crate) const fn clocks(&self) -> &Clocks {
@@ -275,10 +301,13 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         self.health.send_if_modified(suspended)
     }
 
-    /// Whether nothing can be committed for want of others.
-    pub(crate) fn cut_off(&self, cut_off: bool) {
-        let set = |health: &mut Health| std::mem::replace(&mut health.cut_off, cut_off) != cut_off;
-        self.health.send_if_modified(set);
+    /// Whether nothing can be committed for want of others, and whether the log stands still.
+    pub(crate) fn set_fitness(&self, cut_off: bool, stalled: bool) {
+        self.health.send_if_modified(|health| {
+            let is_new = (health.cut_off, health.stalled) != (cut_off, stalled);
+            (health.cut_off, health.stalled) = (cut_off, stalled);
+            is_new
+        });
     }
 
     /// Up to where every change is written down; `None` without an audit.

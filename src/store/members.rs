@@ -1,4 +1,4 @@
-//! The members of the group: what is known of each, and the leader's changes of who they are.
+//! The leader's changes of who the members of the group are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,64 +22,6 @@ pub(super) const VANISHED_MS: u64 = 30_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a leader that is about to stop waits for another to take over.
 const HAND_OVER: Duration = Duration::from_secs(3);
-
-/// What a replica knows of the group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Members {
-    /// The number of the last election that is known here.
-    pub term: u64,
-    pub leader: Option<u64>,
-    /// A change of the voters is under way: until it is done, it takes a majority of the former and one of the new ones.
-    pub is_changing: bool,
-    /// In order of their node ids.
-    pub members: Vec<MemberView>,
-}
-
-/// What a replica knows of a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberView {
-    pub node_id: u64,
-    pub address: String,
-    pub role: Role,
-    /// It is the replica that was asked.
-    pub is_asked: bool,
-    /// Up to where its log is known to agree with the leader's; only the leader knows of others.
-    pub matched: Option<u64>,
-    /// The last index that it said to have applied.
-    pub applied: Option<u64>,
-    /// How many entries it had not applied yet when it was last heard of.
-    pub lag: Option<u64>,
-    /// How long ago it was heard of, in milliseconds; `None`: never since this replica has started.
-    pub heard_ms_ago: Option<u64>,
-    /// How far its clock is ahead of this replica's, in milliseconds.
-    pub clock_ahead_ms: Option<i64>,
-}
-
-impl MemberView {
-    /// It was heard of a moment ago.
-    pub fn is_present(&self) -> bool {
-        self.is_asked || self.heard_ms_ago.is_some_and(|ago| ago <= PRESENT_MS)
-    }
-}
-
-/// What a member does in the group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Leader,
-    Voter,
-    /// It is sent the log and does not vote.
-    Learner,
-}
-
-impl Role {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Leader => "leader",
-            Self::Voter => "voter",
-            Self::Learner => "learner",
-        }
-    }
-}
 
 /// Why members were not removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -130,10 +72,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     }
 
     fn next_change(&self, group: &Group) -> Option<(Change, Option<LogId>)> {
+        let not_served = self.not_served(self.own());
         let (membership, as_of, matched, last_index) = {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();
             let matched: BTreeMap<NodeId, u64> = (metrics.replication.iter().flatten())
+                .filter(|(node, _)| !not_served.contains(node))
                 .filter_map(|(node, id)| Some((*node, id.as_ref()?.index)))
                 .collect();
             (
@@ -275,8 +219,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
         let boot_ms = self.clocks().readings().boot_ms;
         let heard = group.heard(boot_ms, PRESENT_MS);
+        let not_served = self.not_served(self.own());
         let me = self.identity().node_id;
-        let is_there = |node: &&NodeId| **node == me || heard.contains_key(*node);
+        let is_served = |node: &NodeId| heard.contains_key(node) && !not_served.contains(node);
+        let is_there = |node: &&NodeId| **node == me || is_served(node);
         if !force && left.iter().filter(is_there).count() <= left.len() / 2 {
             return Err(RemoveError::WouldLoseQuorum);
         }
@@ -293,66 +239,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         Ok(self.change_members(changes, as_of).await?)
     }
 
-    /// What this replica knows of the group.
-    pub(crate) fn members(&self) -> Members {
-        let me = self.identity().node_id;
-        let boot_ms = self.clocks().readings().boot_ms;
-        let wall_ms = self.clocks().readings().wall_ms;
-        let heard = (self.group()).map_or_else(BTreeMap::new, |g| g.heard(boot_ms, u64::MAX));
-        let metrics = self.raft().metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
-        let last = metrics.last_log_index.unwrap_or(0);
-        let index = |id: &Option<LogId>| id.as_ref().map(|id| id.index);
-        let own_applied = index(&metrics.last_applied);
-        let view = |(node, member): (&NodeId, &Member)| {
-            let is_asked = *node == me;
-            let heard = heard.get(node);
-            let applied = match is_asked {
-                true => own_applied,
-                false => heard.map(|heard| heard.pulse.applied),
-            };
-            let replication = metrics.replication.as_ref();
-            MemberView {
-                node_id: *node,
-                address: member.address.clone(),
-                role: match (metrics.current_leader == Some(*node), voters.contains(node)) {
-                    (true, _) => Role::Leader,
-                    (false, true) => Role::Voter,
-                    (false, false) => Role::Learner,
-                },
-                is_asked,
-                matched: match is_asked {
-                    true => metrics.last_log_index,
-                    false => replication.and_then(|of| index(of.get(node)?)),
-                },
-                applied,
-                lag: applied.map(|applied| last.saturating_sub(applied)),
-                heard_ms_ago: match is_asked {
-                    true => Some(0),
-                    false => heard.map(|heard| boot_ms.saturating_sub(heard.at_boot_ms)),
-                },
-                clock_ahead_ms: match is_asked {
-                    true => Some(0),
-                    false => heard.map(|heard| {
-                        heard
-                            .clock_ms(boot_ms)
-                            .cast_signed()
-                            .wrapping_sub(wall_ms.cast_signed())
-                    }),
-                },
-            }
-        };
-        let members = membership.nodes().map(view).collect();
-        Members {
-            term: metrics.current_term,
-            leader: metrics.current_leader,
-            is_changing: membership.get_joint_config().len() > 1,
-            members,
-        }
-    }
-
     /// Has another replica lead, if this one does: who asks meanwhile is not kept waiting for an election.
     pub(crate) async fn hand_over(&self) {
         let Some(group) = self.group() else {
@@ -363,6 +249,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
         let boot_ms = self.clocks().readings().boot_ms;
         let present = group.heard(boot_ms, PRESENT_MS);
+        let not_served = self.not_served(self.own());
         let best = {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();
@@ -370,7 +257,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             let matched = |node: &NodeId| metrics.replication.as_ref()?.get(node).copied();
             let others = membership
                 .voter_ids()
-                .filter(|node| present.contains_key(node));
+                .filter(|node| present.contains_key(node) && !not_served.contains(node));
             others.max_by_key(matched)
         };
         let Some(to) = best else {

@@ -4,6 +4,7 @@
 
 mod audit;
 mod backup;
+mod behind;
 mod codec;
 mod config;
 pub mod disk;
@@ -15,19 +16,24 @@ mod health;
 pub mod identity;
 mod inner;
 mod leader_clock;
+mod listened_to;
 mod live;
 mod log;
 mod machine;
+mod member_view;
 mod members;
+mod observing;
 mod open_error;
 mod peers;
 mod proposing;
 mod raft_store;
+mod reached;
 mod record_query;
 pub mod reference;
 mod rounds;
 mod seed;
 mod snapshot;
+mod standing;
 mod steward;
 #[cfg(test)]
 mod suite_test;
@@ -42,12 +48,14 @@ pub use config::{GroupConfig, StoreConfig};
 pub use identity::Identity;
 #[cfg(debug_assertions)]
 pub use log::DurableLog;
-pub use members::{MemberView, Members, RemoveError, Role};
+pub use member_view::{MemberView, Members, Role};
+pub use members::RemoveError;
 pub use open_error::OpenError;
 pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 #[cfg(debug_assertions)]
-pub use peers::{EntryName, Overheard, Promise, Ruler, overhear};
+pub use peers::{EntryName, Overheard, Promise, Ruler, entries_sent, overhear};
 pub use raft_store::RaftStore;
+pub use reached::{NotReached, Reached, Witness};
 pub use record_query::{RecordPage, RecordQuery};
 pub use seed::{Seed, seed};
 pub use survivor::Survivor;

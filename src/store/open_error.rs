@@ -6,11 +6,17 @@ use std::path::{Path, PathBuf};
 use crate::lifecycle::SenselessSetting;
 use crate::token::StoreId;
 
+use super::{Reached, Witness};
+
 /// What to do when a folder's contents are lost. Never "restore a backup": what an older copy does
 /// not know was used could be used again, and a new store refuses all tokens of the old one.
 const LOST: &str = "nothing was changed. Do not put an older copy in its place, it would admit used tokens again: \
     if the contents are lost and this replica is one of a group, empty its data folder, keep the group's keys, and start it: it comes back as a new member. \
     A lone one: move the data folder away and found a new store, which refuses all tokens of this one";
+
+/// What to do about an older copy.
+pub const INSTEAD: &str = "mount the volume that was in use last. If that is lost for good, make a new store, in which every token that this copy takes for unused has ended: \
+    `jointoken store recover` of this very folder, or `jointoken store snapshot restore` of a later snapshot";
 
 /// Why a data folder could not be opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,20 @@ pub enum OpenError {
     /// Each file is whole, but some that once were synced are not there.
     #[error("{} is not complete: {what}; {lost}", path.display(), lost = LOST)]
     Incomplete { path: PathBuf, what: String },
+    /// Its log ends before an entry that was committed, and nobody else has what is missing.
+    #[error(
+        "{} was set back to an older copy: its log ends at {}, and {witness}, which was committed. Nothing was changed. It is not gone on with, it would admit used tokens again: {}",
+        path.display(), end_text(*.end), INSTEAD
+    )]
+    SetBack {
+        path: PathBuf,
+        /// Where its log ends.
+        end: Option<Reached>,
+        witness: Witness,
+    },
+    /// Something outside of the folder keeps it from being opened.
+    #[error("{0}")]
+    Outside(String),
     /// A later release wrote it.
     #[error(
         "{} has format {found}, this release reads formats up to {known}: use the release that wrote it or a later one",
@@ -77,6 +97,13 @@ pub enum OpenError {
     /// The replica could not start with what it read.
     #[error("the store could not start: {0}")]
     Start(String),
+}
+
+fn end_text(end: Option<Reached>) -> String {
+    end.map_or_else(
+        || "its very beginning".to_owned(),
+        |Reached { term, index }| format!("entry {index} of term {term}"),
+    )
 }
 
 fn holder_text(holder: Option<u32>) -> String {

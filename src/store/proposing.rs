@@ -195,8 +195,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     fn leader(&self) -> Option<(NodeId, PeerAddress)> {
         let leader = self.raft().metrics().borrow_watched().current_leader?;
         let is_another = leader != self.identity().node_id;
-        let address = self.address_of(leader).filter(|_| is_another)?;
-        Some((leader, address))
+        let group = self.group().filter(|_| is_another)?;
+        Some((leader, group.whereabouts().of(leader)?))
     }
 
     /// Returns once another replica than this one is known to lead.

@@ -20,13 +20,14 @@ use super::disk::Disk;
 use super::group::PULSE;
 use super::identity::Identity;
 use super::inner::Inner;
-use super::members::{Members, RemoveError};
+use super::member_view::Members;
+use super::members::RemoveError;
 use super::peers::{PeerService, Service};
 use super::record_query::{RecordPage, RecordQuery};
 use super::token_store::{Change, Committed, Health, StoreError, TokenStore};
 use super::types::Member;
 use super::upgrade::{Rules, UpgradeError};
-use super::{OpenError, StoreConfig};
+use super::{OpenError, Reached, StoreConfig};
 
 /// How long a founding waits for its first commit before it asks again.
 const FIRST_COMMIT: Duration = Duration::from_secs(5);
@@ -91,7 +92,7 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
                 Ok(waited_for) if waited_for.is_empty() => return Ok(()),
                 Ok(waited_for) if waited_for != said => {
                     tracing::info!(
-                        ?waited_for,
+                        waited_for = waited_for.join(", "),
                         "waiting for the other replicas before the group is founded"
                     );
                     said = waited_for;
@@ -145,6 +146,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
     /// If the disk fails.
     pub async fn founding_complete(&self) -> Result<(), OpenError> {
         self.0.settle().await
+    }
+
+    /// Up to where everything is known here to be committed.
+    pub fn reached(&self) -> Option<Reached> {
+        self.0.reached()
     }
 
     /// What answers this replica's peers.

@@ -149,10 +149,11 @@ impl View<'_> {
             .map(|(node, _)| *node)
     }
 
-    /// No member is there, or it has vanished.
+    /// No member is there, or it has vanished or is elsewhere by now.
     fn is_free(&self, address: &PeerAddress) -> bool {
+        let is_elsewhere = |member| self.proven.get(&member).is_some_and(|at| at != address);
         let mut there = self.members_at(address);
-        there.all(|member| self.vanished.contains(&member))
+        there.all(|member| self.vanished.contains(&member) || is_elsewhere(member))
     }
 
     fn address_of(&self, node: NodeId) -> Option<PeerAddress> {
@@ -296,6 +297,17 @@ mod tests {
         assert_eq!(scene.next(), None);
         scene.vanished.insert(3);
         assert_eq!(scene.next(), Some(Change::SetAddress(2, at("c"))));
+    }
+
+    #[test]
+    fn who_has_moved_leaves_the_address_to_others() {
+        let mut scene = Scene::new("abc", "abc");
+        scene.proven = BTreeMap::from([(1, at("b")), (2, at("a")), (3, at("c"))]);
+        assert_eq!(scene.next(), Some(Change::SetAddress(1, at("b"))));
+        scene.member(1, "b");
+        assert_eq!(scene.next(), Some(Change::SetAddress(2, at("a"))));
+        scene.member(2, "a");
+        assert_eq!(scene.next(), None);
     }
 
     #[test]

@@ -126,8 +126,11 @@ pub struct Health {
     pub committed_index: u64,
     /// The replicas' states differ and no majority is alike: nobody serves.
     pub suspended: bool,
-    /// The leader, or a majority, was not heard of for some seconds: nothing can be committed.
+    /// The leader, or a majority, was not heard of for some seconds; or this replica leads and no majority acknowledges what it
+    /// sends, or follows and is sent nothing: nothing can be committed.
     pub cut_off: bool,
+    /// What is in the log here is not committed, or what is committed not applied, and neither has advanced for some seconds.
+    pub stalled: bool,
     /// The store has stopped for good, and why.
     pub fatal: Option<String>,
 }
@@ -137,6 +140,7 @@ impl Health {
     pub const fn is_ready(&self) -> bool {
         self.leader_known
             && !self.cut_off
+            && !self.stalled
             && !self.suspended
             && self.fatal.is_none()
             && self.committed_index.saturating_sub(self.applied_index) < 1_000

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::{Either, select};
 use tokio::sync::mpsc;
@@ -18,6 +19,8 @@ use crate::lifecycle::outcome::Cause;
 use crate::lifecycle::{HouseChange, Phase, Reason, Transition};
 use crate::store::{AuditTrail, Change};
 
+use super::standard_error::insist;
+
 /// The target of audit lines in the log.
 pub const TARGET: &str = "audit";
 
@@ -27,37 +30,71 @@ const WAITING: usize = 1_024;
 
 /// Writes what the trail tells until `shutdown` is over or the store has gone.
 ///
-/// To be started before the store is opened: what an earlier process did not come to write is told
-/// while it opens.
+/// What cannot be written is waited for; what still cannot be written at the end is told by the next process. To be
+/// started before the store is opened: what an earlier process did not come to write is told while it opens.
 pub async fn follow(mut trail: AuditTrail, shutdown: impl Future<Output = ()> + Send) {
     let (waiting, mut told) = mpsc::channel::<Arc<Change>>(WAITING);
     let mark = trail.mark();
+    let end = End::default();
+    let is_ending = Arc::clone(&end.0);
     // On a thread of its own: standard error may block, and the runtime's threads must not.
     let log = dispatcher::get_default(Clone::clone);
     let writer = tokio::task::spawn_blocking(move || {
+        let give_up = || is_ending.load(Ordering::SeqCst);
         dispatcher::with_default(&log, || {
             while let Some(change) = told.blocking_recv() {
-                write(&change);
+                if !write(&change, &give_up) {
+                    return;
+                }
                 mark.written(change.index);
             }
         });
     });
-    collect(&mut trail, waiting, shutdown).await;
+    collect(&mut trail, waiting, shutdown, &end).await;
     // Panics of the writer have been reported, and there is nobody to go on for.
     let _ = writer.await;
+}
+
+/// Has the writer give up what cannot be written, once it is over or dropped.
+#[derive(Default)]
+struct End(Arc<AtomicBool>);
+
+impl End {
+    fn has_come(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.has_come();
+    }
 }
 
 async fn collect(
     trail: &mut AuditTrail,
     waiting: mpsc::Sender<Arc<Change>>,
     shutdown: impl Future<Output = ()> + Send,
+    end: &End,
 ) {
     let mut shutdown = pin!(shutdown);
     while let Either::Left((Some(change), _)) = select(pin!(trail.next()), &mut shutdown).await {
-        if waiting.send(change).await.is_err() {
+        let handed_over = match select(pin!(waiting.send(change)), &mut shutdown).await {
+            Either::Left((handed_over, _)) => handed_over,
+            // The writer may be waiting for a disk with room: it gives up now, or goes on.
+            Either::Right(((), sending)) => {
+                end.has_come();
+                sending.await
+            }
+        };
+        if handed_over.is_err() {
             return;
         }
+        if end.0.load(Ordering::SeqCst) {
+            break;
+        }
     }
+    end.has_come();
     // What was applied before the end is told: receiving does not wait here.
     while let Some(change) = trail.try_next() {
         if waiting.send(change).await.is_err() {
@@ -80,13 +117,11 @@ pub(super) fn refused(refusal: &Refused) {
     );
 }
 
-fn write(change: &Change) {
-    for line in lines(change) {
-        line.write();
-    }
-    if let Some(house) = &change.house {
-        write_house(change, house);
-    }
+/// Whether all of it was written before there was reason to give up.
+fn write(change: &Change, give_up: &impl Fn() -> bool) -> bool {
+    let are_written = lines(change).all(|line| insist(|| line.write(), give_up));
+    let mut house = change.house.iter();
+    are_written && house.all(|house| insist(|| write_house(change, house), give_up))
 }
 
 /// What concerns the store as a whole: the last line of its entry.

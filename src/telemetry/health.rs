@@ -11,8 +11,10 @@ pub enum Readiness {
     /// The store has stopped for good.
     Stopped(String),
     NoLeader,
-    /// Too few of the others are heard of, or it has no vote yet.
+    /// Too few of the others are heard of or acknowledge what it sends, or it is sent nothing, or it has no vote yet.
     CutOff,
+    /// Nothing is committed, or nothing applied, though there is something.
+    Stalled,
     /// The replicas' states differ, and nobody knows which of them is right.
     Suspended,
     /// So many committed entries are not applied here yet.
@@ -33,6 +35,8 @@ impl Readiness {
             Self::CutOff
         } else if health.suspended {
             Self::Suspended
+        } else if health.stalled {
+            Self::Stalled
         } else if health.is_ready() {
             Self::Ready
         } else {
@@ -51,7 +55,12 @@ impl fmt::Display for Readiness {
             Self::Stopped(reason) => write!(f, "the store has stopped: {reason}"),
             Self::NoLeader => f.write_str("the store has no leader that this replica knows"),
             Self::CutOff => f.write_str(
-                "this replica hears of no majority of its group, or not of its leader, or has no vote in it yet",
+                "this replica hears of no majority of its group, or not of its leader, or has no vote in it yet; or it leads and no majority \
+                 acknowledges what it sends, or it is sent no log",
+            ),
+            Self::Stalled => f.write_str(
+                "what is in the log is not committed, or not applied here, and has not advanced for some seconds: see the log of the leader, \
+                 its disk and those of the others",
             ),
             Self::Suspended => f.write_str(
                 "the replicas' states differ and no majority is alike: nobody serves until this is put right, see the log",
@@ -96,6 +105,12 @@ mod tests {
             (Readiness::of(&suspended).to_string())
                 .starts_with("the replicas' states differ and no majority is alike")
         );
+        let stalled = Health {
+            stalled: true,
+            ..ready.clone()
+        };
+        assert!(!stalled.is_ready());
+        assert_eq!(Readiness::of(&stalled), Readiness::Stalled);
         let cut_off = Health {
             cut_off: true,
             ..suspended

@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::audit;
+use super::standard_error::StandardError;
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,7 +44,11 @@ pub enum LogsError {
 pub fn init(format: Format, filter: &str) -> Result<(), LogsError> {
     let ansi = io::stderr().is_terminal();
     let filter = parse(filter)?;
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
+    // What cannot be written is the writer's business: told of by the library, it would end in a panic.
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(StandardError(format))
+        .log_internal_errors(false);
     match format {
         Format::Text => builder
             .with_ansi(ansi)
@@ -58,6 +63,11 @@ pub fn init(format: Format, filter: &str) -> Result<(), LogsError> {
             .with(harmless())
             .try_init()?,
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(tracing::field::display);
+        let what = panic.payload_as_str().unwrap_or("no reason given");
+        tracing::error!(place, "a fault of the program: {what}; please report it");
+    }));
     Ok(())
 }
 

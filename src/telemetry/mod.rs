@@ -8,6 +8,7 @@ mod health;
 pub mod logs;
 pub mod metrics;
 mod server;
+mod standard_error;
 
 pub use health::Readiness;
 pub use server::serve;

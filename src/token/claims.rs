@@ -128,49 +128,120 @@ pub fn is_node_name(name: &str) -> bool {
 /// its paths at the root and is reached without anything in between that routes by path; no user
 /// name or query, which would be secrets in the wrong place.
 pub fn is_door_url(url: &str) -> bool {
+    door_url_fault(url).is_none()
+}
+
+/// What keeps a text from being the URL of a door. Shown, it is how to write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DoorUrlFault {
+    /// Another scheme, or none.
+    #[error("it begins with https://, in lower case: write https://host or https://host:port")]
+    Scheme,
+    /// Longer than a token may carry.
+    #[error("it has at most {MAX_URL} characters")]
+    TooLong,
+    /// Capital letters.
+    #[error("write the host in lower case")]
+    UpperCase,
+    /// A user name before the host.
+    #[error("there is no user name in it")]
+    User,
+    /// A path, a query or a fragment.
+    #[error("there is nothing behind host and port, not even a /")]
+    Tail,
+    /// No port, or one with zeros before it.
+    #[error("write the port from 1 to 65535, without zeros before it, or leave : out with it")]
+    Port,
+    /// An IPv6 address without brackets.
+    #[error("write an IPv6 address in brackets: https://[::1]:8443")]
+    Brackets,
+    /// An IPv6 address that can be written shorter.
+    #[error("of the ways to write this address one is used: write [{0}]")]
+    LongV6(std::net::Ipv6Addr),
+    /// No IPv6 address within brackets.
+    #[error("within brackets stands an IPv6 address, and nothing else")]
+    V6,
+    /// A name that ends in a number.
+    #[error(
+        "a host that ends in a number is an IPv4 address: four numbers from 0 to 255, without zeros before them"
+    )]
+    V4,
+    /// An underscore in the host's name.
+    #[error("there is no _ in a host's name: give the door another name, or use its address")]
+    Underscore,
+    /// No DNS name.
+    #[error(
+        "the host is labels of a-z, 0-9 and -, with a dot between them and no - at either end of one"
+    )]
+    Host,
+    /// Anything else.
+    #[error("write https://host or https://host:port")]
+    Form,
+}
+
+/// What keeps this text from being the URL of a door, if something does.
+pub fn door_url_fault(url: &str) -> Option<DoorUrlFault> {
     let Some(authority) = url.strip_prefix("https://") else {
-        return false;
+        return Some(DoorUrlFault::Scheme);
     };
     if url.len() > MAX_URL {
-        return false;
+        return Some(DoorUrlFault::TooLong);
     }
-    let (host, port) = match authority.strip_prefix('[') {
+    if authority.contains('@') {
+        return Some(DoorUrlFault::User);
+    }
+    if authority.contains(['/', '?', '#']) {
+        return Some(DoorUrlFault::Tail);
+    }
+    let (fault, port) = match authority.strip_prefix('[') {
         Some(bracketed) => match bracketed.split_once(']') {
-            Some((address, "")) => (Host::V6(address), None),
+            Some((address, "")) => (v6_fault(address), None),
             Some((address, tail)) => match tail.strip_prefix(':') {
-                Some(port) => (Host::V6(address), Some(port)),
-                None => return false,
+                Some(port) => (v6_fault(address), Some(port)),
+                None => return Some(DoorUrlFault::Form),
             },
-            None => return false,
+            None => return Some(DoorUrlFault::Form),
         },
+        None if authority.parse::<std::net::Ipv6Addr>().is_ok() => {
+            return Some(DoorUrlFault::Brackets);
+        }
         None => match authority.split_once(':') {
-            Some((name, port)) => (Host::Name(name), Some(port)),
-            None => (Host::Name(authority), None),
+            Some((name, port)) => (name_fault(name), Some(port)),
+            None => (name_fault(authority), None),
         },
     };
-    host.is_valid() && port.is_none_or(is_port)
+    fault.or_else(|| {
+        port.is_some_and(|port| !is_port(port))
+            .then_some(DoorUrlFault::Port)
+    })
 }
 
-enum Host<'a> {
-    V6(&'a str),
-    Name(&'a str),
-}
-
-impl Host<'_> {
-    fn is_valid(&self) -> bool {
-        match self {
-            // In its one canonical form (RFC 5952), which is how Rust prints it.
-            Self::V6(text) => text
-                .parse::<std::net::Ipv6Addr>()
-                .is_ok_and(|address| address.to_string() == *text),
-            // Four numbers are labels too, but a name that ends in a number is an address
-            // (WHATWG URL, "ends in a number") and must be one.
-            Self::Name(name) if name.rsplit('.').next().is_some_and(ends_in_number) => {
-                name.parse::<std::net::Ipv4Addr>().is_ok()
-            }
-            Self::Name(name) => name.len() <= 253 && name.split('.').all(is_node_name),
-        }
+/// An IPv6 address stands in its one canonical form (RFC 5952), which is how Rust prints it.
+fn v6_fault(text: &str) -> Option<DoorUrlFault> {
+    match text.parse::<std::net::Ipv6Addr>() {
+        Ok(address) if address.to_string() == text => None,
+        Ok(address) => Some(DoorUrlFault::LongV6(address)),
+        Err(_) => Some(DoorUrlFault::V6),
     }
+}
+
+fn name_fault(name: &str) -> Option<DoorUrlFault> {
+    // Four numbers are labels too, but a name that ends in a number is an address
+    // (WHATWG URL, "ends in a number") and must be one.
+    if name.rsplit('.').next().is_some_and(ends_in_number) {
+        let is_address = name.parse::<std::net::Ipv4Addr>().is_ok();
+        return (!is_address).then_some(DoorUrlFault::V4);
+    }
+    if name.len() <= 253 && name.split('.').all(is_node_name) {
+        return None;
+    }
+    Some(if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        DoorUrlFault::UpperCase
+    } else if name.contains('_') {
+        DoorUrlFault::Underscore
+    } else {
+        DoorUrlFault::Host
+    })
 }
 
 /// Whether URL parsers take a host with this last label for an IPv4 address.

@@ -20,6 +20,11 @@ pub enum ParseError {
         "this is a signing key, not a token: give joining machines a token made from it by `jointoken create`"
     )]
     SigningKey,
+    /// Still in base64, as Secrets hold it in YAML and JSON.
+    #[error(
+        "this is a token in base64, as Secrets hold it: decode it first (kubectl get secret NAME -o jsonpath='{{.data.token}}' | base64 -d)"
+    )]
+    Base64,
     /// A format of another version.
     #[error(
         "this is a token of version jt{0}, and this program reads jt1: use the release that the token's issuer has"

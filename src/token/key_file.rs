@@ -22,6 +22,8 @@ use super::{
 
 /// What every exported key begins with.
 pub(super) const PREFIX: &str = "jtk1_";
+/// What it begins with in base64: "jtk1", and two bits of "_".
+pub(super) const IN_BASE64: &str = "anRrMV";
 /// The longest exported key, in characters: four URLs of the longest kind fit.
 pub const MAX_KEY_FILE: usize = 2048;
 const SECRET: usize = 32;
@@ -45,6 +47,9 @@ pub enum KeyFileError {
     /// Not of this format at all.
     #[error("this is not an exported signing key: one begins with {PREFIX}")]
     NotAKey,
+    /// Still in base64, as Secrets hold it in YAML and JSON.
+    #[error("this is a signing key in base64, as Secrets hold it: decode it first (base64 -d)")]
+    Base64,
     /// Longer than any exported key.
     #[error("this is longer than any exported signing key: the limit is {MAX_KEY_FILE} characters")]
     TooLong,
@@ -129,6 +134,9 @@ impl OfflineKeyFile {
     pub fn parse(text: &str) -> Result<Self, KeyFileError> {
         let text = text.trim_ascii();
         if !text.starts_with(PREFIX) {
+            if text.starts_with(IN_BASE64) {
+                return Err(KeyFileError::Base64);
+            }
             return Err(KeyFileError::NotAKey);
         }
         if text.len() > MAX_KEY_FILE {

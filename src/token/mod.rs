@@ -27,7 +27,8 @@ mod secret_string;
 mod tests;
 
 pub use claims::{
-    ClaimError, Claims, Delivery, MAX_TIME_MS, MAX_URL, MAX_URLS, is_door_url, is_node_name,
+    ClaimError, Claims, Delivery, DoorUrlFault, MAX_TIME_MS, MAX_URL, MAX_URLS, door_url_fault,
+    is_door_url, is_node_name,
 };
 pub use error::{MintError, ParseError};
 pub use ids::{Audience, Fingerprint, JoinerId, KeyId, ParseIdError, Purpose, StoreId, TokenId};

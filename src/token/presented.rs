@@ -1,9 +1,14 @@
 //! What somebody presents: a string of one of the accepted formats, told apart by its shape.
 
+use data_encoding::BASE64;
+
 use super::{
     Audience, Delivery, JoinTokenString, KeyId, NodeDbToken, ParseError, ParsedToken, Purpose,
     TokenId, jt1, key_file, nodedb,
 };
+
+/// So long is the base64 of a NodeDB token, without a line end behind it.
+const BASE64_OF_NODEDB: usize = nodedb::DIGITS.div_ceil(3) * 4;
 
 /// The longest token, in characters.
 pub const MAX_TOKEN: usize = 1024;
@@ -23,13 +28,17 @@ impl Presented {
         if text.is_empty() {
             return Err(ParseError::Empty);
         }
+        // In base64 a long token is longer than any may be.
+        if is_base64_of_token(text) {
+            return Err(ParseError::Base64);
+        }
         if text.len() > MAX_TOKEN {
             return Err(ParseError::TooLong);
         }
         if text.starts_with(jt1::PREFIX) {
             return ParsedToken::parse(text).map(Self::Jt1);
         }
-        if text.starts_with(key_file::PREFIX) {
+        if text.starts_with(key_file::PREFIX) || text.starts_with(key_file::IN_BASE64) {
             return Err(ParseError::SigningKey);
         }
         if let Some(version) = version(text) {
@@ -119,6 +128,20 @@ impl Presented {
             Self::NodeDb(token) => token.render(),
         }
     }
+}
+
+/// Whether this is the base64 of a token, whole or not. (No NodeDB token begins as ours does there: it has no `n`.)
+fn is_base64_of_token(text: &str) -> bool {
+    // "jt1_", and two bits of whatever follows.
+    let begins_like_ours = text.strip_prefix("anQxX").is_some();
+    let of_nodedb = || {
+        let text = text.get(..BASE64_OF_NODEDB)?;
+        let decoded = BASE64.decode(text.as_bytes()).ok()?;
+        decoded.iter().all(u8::is_ascii_hexdigit).then_some(())
+    };
+    // Digits alone are a NodeDB token of a wrong length, and of digits base64 makes other letters too.
+    let is_hex = text.bytes().all(|b| b.is_ascii_hexdigit());
+    begins_like_ours || (!is_hex && of_nodedb().is_some())
 }
 
 /// The number in a prefix like `jt2_`.

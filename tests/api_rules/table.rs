@@ -109,6 +109,20 @@ fn names() -> Vec<Case> {
             "longer than the 253 characters that a Secret's name may have: set spec.secretName",
         ),
         create(
+            "className is a label",
+            spec(json!({"className": "blue-7"})),
+            spec(json!({"className": "Blue"})),
+            "spec.className",
+            label,
+        ),
+        create(
+            "length of className",
+            spec(json!({"className": long})),
+            spec(json!({"className": format!("{long}a")})),
+            "spec.className",
+            "may not be more than 63",
+        ),
+        create(
             "nodeName is a label",
             spec(json!({"nodeName": "7"})),
             spec(json!({"nodeName": ""})),
@@ -409,6 +423,26 @@ fn frozen() -> Vec<Case> {
             "set revoked to true again, or raise spec.revision to 3",
         ),
         update(
+            "className is fixed",
+            [
+                spec(json!({"className": "a"})),
+                spec(json!({"className": "a", "secretRetention": "Keep"})),
+                spec(json!({"className": "b", "revision": 2})),
+            ],
+            "spec.className",
+            "create it again with the other class",
+        ),
+        update(
+            "className is fixed",
+            [
+                spec(json!({})),
+                spec(json!({"secretRetention": "Keep"})),
+                spec(json!({"className": "b"})),
+            ],
+            "spec.className",
+            "create it again with the other class",
+        ),
+        update(
             "a revocation stands within a revision",
             [
                 with(2, json!({"revoked": true})),
@@ -423,8 +457,42 @@ fn frozen() -> Vec<Case> {
 
 fn statuses() -> Vec<Case> {
     let rule = "the store's epoch and index never fall";
-    let message = "(storeEpoch, storeIndex) never falls; read the store again before you write";
+    let message =
+        "(storeEpoch, storeIndex) of a store never falls; read the store again before you write";
+    let of = |store: &str, epoch: u64, index: u64| {
+        let store = store.repeat(32);
+        status(json!({"storeId": store, "storeEpoch": epoch, "storeIndex": index}))
+    };
     vec![
+        // Another store counts for itself; nobody gets there by leaving the store out.
+        update(
+            rule,
+            [of("a", 2, 100), of("b", 1, 1), of("a", 2, 99)],
+            "status",
+            message,
+        ),
+        update(
+            rule,
+            [at(2, 100), of("a", 2, 100), of("a", 1, 101)],
+            "status",
+            message,
+        ),
+        update(
+            "a status goes on saying whose it is",
+            [of("a", 2, 100), of("a", 2, 100), at(2, 100)],
+            "status",
+            "is not removed",
+        ),
+        update(
+            "storeId is a store's id",
+            [
+                status(json!({})),
+                status(json!({"storeId": "0a".repeat(16)})),
+                status(json!({"storeId": "0A".repeat(16)})),
+            ],
+            "status.storeId",
+            "should match",
+        ),
         update(rule, [at(2, 100), at(2, 101), at(2, 99)], "status", message),
         update(
             rule,

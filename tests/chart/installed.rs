@@ -1,5 +1,7 @@
 //! The same on the API server: applied, checked by its admission, removed.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::DOMAIN;
@@ -13,8 +15,9 @@ async fn the_api_server_takes_the_chart() {
     let watched = format!("watchNamespaces={{{}}}", ground.namespace);
     // Cluster-wide names carry the namespace's, so that other tests may install it at the same time.
     let release = format!("jointoken-{}", ground.namespace);
+    let class = format!("className={}", ground.namespace);
     for values in [
-        vec![DOMAIN],
+        vec![DOMAIN, class.as_str()],
         vec![DOMAIN, watched.as_str(), "service.type=NodePort"],
     ] {
         let objects = chart(&release, &ground.namespace, &values);
@@ -61,7 +64,8 @@ async fn the_api_server_takes_the_kustomization_and_the_samples() {
 async fn helm_installs_upgrades_and_removes() {
     let ground = Ground::new("helm").await;
     let release = format!("jointoken-{}", ground.namespace);
-    let notes = render::helm(&ground, &["install", &release], &[DOMAIN]);
+    let class = format!("className={}", ground.namespace);
+    let notes = render::helm(&ground, &["install", &release], &[DOMAIN, &class]);
     assert!(
         notes.contains("its trust domain is example.internal, for good"),
         "{notes}"
@@ -69,8 +73,20 @@ async fn helm_installs_upgrades_and_removes() {
     let notes = render::helm(
         &ground,
         &["upgrade", &release],
-        &[DOMAIN, "service.type=NodePort"],
+        &[DOMAIN, &class, "service.type=NodePort"],
     );
+    // A second release for the same JoinTokens, whatever it is called and wherever it is.
+    let other = Ground::new("helm-too").await;
+    let second = format!("jointoken-{}", other.namespace);
+    let refused = render::helm_refuses(&other, &["install", &second], &[DOMAIN, &class]);
+    assert!(
+        refused.contains("cannot be imported into the current release"),
+        "{refused}"
+    );
+    let class_too = format!("className={}", other.namespace);
+    render::helm(&other, &["install", &second], &[DOMAIN, &class_too]);
+    render::helm(&other, &["uninstall", &second], &[]);
+    other.remove().await;
     assert!(!notes.contains("and service.type"), "{notes}");
     let set = ground.kubectl(
         &[
@@ -96,6 +112,112 @@ async fn helm_installs_upgrades_and_removes() {
         "",
     );
     assert_eq!(said(&left).trim(), "");
+    ground.remove().await;
+}
+
+#[tokio::test]
+async fn an_even_number_of_replicas_is_refused() {
+    let ground = Ground::new("even").await;
+    let release = format!("jointoken-{}", ground.namespace);
+    render::helm(&ground, &["install", &release], &[DOMAIN]);
+    let scale = |replicas: &str| {
+        let replicas = format!("--replicas={replicas}");
+        ground.kubectl(&["scale", "statefulset", &release, &replicas], "")
+    };
+    // A policy is in force a moment after it is there.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let refused = loop {
+        let answer = scale("4");
+        if !answer.status.success() {
+            break said(&answer);
+        }
+        assert!(Instant::now() < deadline, "4 replicas are taken");
+        assert!(scale("3").status.success());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(
+        refused.contains("runs with 1, 3 or 5 replicas"),
+        "{refused}"
+    );
+    for (replicas, is_taken) in [
+        ("2", false),
+        ("7", false),
+        ("5", true),
+        ("1", true),
+        ("0", true),
+    ] {
+        let answer = scale(replicas);
+        assert_eq!(
+            answer.status.success(),
+            is_taken,
+            "{replicas}: {}",
+            said(&answer)
+        );
+    }
+    let patch = |spec: &str| {
+        let args = ["patch", "statefulset", &release, "--type=merge", "-p", spec];
+        ground.kubectl(&args, "")
+    };
+    assert!(!patch(r#"{"spec":{"replicas":4}}"#).status.success());
+    assert!(
+        patch(r#"{"metadata":{"labels":{"team":"edge"}}}"#)
+            .status
+            .success()
+    );
+    // Others' StatefulSets are none of its business.
+    let other = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "other"},
+        "spec": {
+            "replicas": 4, "serviceName": "other", "selector": {"matchLabels": {"app": "other"}},
+            "template": {
+                "metadata": {"labels": {"app": "other"}},
+                "spec": {"containers": [{"name": "c", "image": "c"}]},
+            },
+        },
+    });
+    let created = ground.kubectl(&["create", "-f", "-"], &other.to_string());
+    assert!(created.status.success(), "{}", said(&created));
+    render::helm(&ground, &["uninstall", &release], &[]);
+    ground.remove().await;
+}
+
+#[tokio::test]
+async fn volumes_that_are_to_grow_are_told_how() {
+    let ground = Ground::new("grow").await;
+    let release = format!("jointoken-{}", ground.namespace);
+    render::helm(&ground, &["install", &release], &[DOMAIN]);
+    for (values, complaint) in [
+        (vec![DOMAIN, "persistence.size=5Gi"], "has volumes of 1Gi"),
+        (
+            vec![DOMAIN, "persistence.storageClassName=fast"],
+            "class \"\"",
+        ),
+        (
+            vec![DOMAIN, "persistence.labels.team=edge"],
+            "exclude-from-backup",
+        ),
+    ] {
+        let refused = render::helm_refuses(&ground, &["upgrade", &release], &values);
+        assert!(refused.contains(complaint), "{refused}");
+        assert!(refused.contains("--cascade=orphan"), "{refused}");
+    }
+    // The same size in other words.
+    render::helm(
+        &ground,
+        &["upgrade", &release],
+        &[DOMAIN, "persistence.size=1024Mi"],
+    );
+    let readme = render::folder("charts/jointoken/README.md");
+    assert!(readme.contains("### Growing a volume"), "{readme}");
+    let orphan = ["delete", "statefulset", &release, "--cascade=orphan"];
+    let deleted = ground.kubectl(&orphan, "");
+    assert!(deleted.status.success(), "{}", said(&deleted));
+    render::helm(
+        &ground,
+        &["upgrade", &release],
+        &[DOMAIN, "persistence.size=5Gi"],
+    );
+    render::helm(&ground, &["uninstall", &release], &[]);
     ground.remove().await;
 }
 

@@ -6,9 +6,14 @@
 #[path = "../api_rules/cluster.rs"]
 mod cluster;
 mod installed;
+mod labels;
 mod operator;
+mod removal;
 mod render;
 mod rights;
+#[path = "../controller/ground.rs"]
+#[expect(dead_code, reason = "what other tests need of it")]
+mod scene;
 
 use std::collections::BTreeSet;
 
@@ -53,6 +58,8 @@ fn the_chart_refuses_wrong_values_by_name() {
             ],
             "at '/advertiseUrls'",
         ),
+        (vec![DOMAIN, "className=A.b"], "at '/className'"),
+        (vec![DOMAIN, "takeOver={seven}"], "at '/takeOver/0'"),
         (
             vec![DOMAIN, "watchNamespaces={A}"],
             "at '/watchNamespaces/0'",
@@ -135,7 +142,7 @@ fn names_that_look_like_numbers_are_text() {
     );
     assert_eq!(set["metadata"]["namespace"], "123");
     find(&objects, "ServiceAccount", "123");
-    let binding = find(&objects, "ClusterRoleBinding", "1-2-jointoken");
+    let binding = find(&objects, "ClusterRoleBinding", "jointoken");
     assert_eq!(binding["subjects"][0]["name"], "123");
     assert_eq!(binding["subjects"][0]["namespace"], "123");
 }
@@ -189,6 +196,8 @@ fn values_reach_the_operator() {
             DOMAIN,
             "advertiseUrls={https://door.example,https://192.0.2.7:8443}",
             "watchNamespaces={blue,green}",
+            "className=db",
+            &format!("takeOver={{{},unnamed}}", "7".repeat(32)),
             "extraArgs={--log-format=json}",
             "image.repository=example.internal/jointoken",
             "image.tag=1.2.3",
@@ -215,6 +224,8 @@ fn values_reach_the_operator() {
          edge-jointoken-4.edge-jointoken-peers.door.svc:9443",
         "--stateful-set=edge-jointoken",
         "--namespace=blue,green",
+        "--class=db",
+        format!("--take-over={},unnamed", "7".repeat(32)),
         "--log-format=json",
     ]);
     assert_eq!(container["args"], args);
@@ -319,12 +330,20 @@ fn chart_and_kustomization_install_the_same() {
     };
     assert_eq!(policy(&chart), policy(&kustomization));
     let budget = |objects: &[Value]| {
-        find(objects, "PodDisruptionBudget", "jointoken")["spec"]["maxUnavailable"].clone()
+        let mut budget = find(objects, "PodDisruptionBudget", "jointoken")["spec"].clone();
+        budget["selector"].take();
+        budget
     };
-    assert_eq!(
-        (budget(&chart), budget(&kustomization)),
-        (1.into(), 1.into())
-    );
+    assert_eq!(budget(&chart), budget(&kustomization));
+    assert_eq!(budget(&chart)["maxUnavailable"], 1);
+    assert_eq!(budget(&chart)["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+    for kind in ["", "Binding"] {
+        let kind = format!("ValidatingAdmissionPolicy{kind}");
+        let spec = |objects: &[Value]| {
+            find(objects, &kind, "jointoken.jointoken-system.replicas")["spec"].clone()
+        };
+        assert_eq!(spec(&chart), spec(&kustomization));
+    }
     let kinds = |objects: &[Value]| -> Vec<String> {
         let named = objects.iter().map(|object| {
             let name = object["metadata"]["name"].as_str().unwrap();
@@ -376,8 +395,20 @@ fn watched_namespaces_narrow_the_rights_to_these() {
         "home",
         &[DOMAIN, "watchNamespaces={blue,green}"],
     );
-    assert_eq!(of_kind(&some, "ClusterRole"), Vec::<&Value>::new());
     let some = rights::granted(&some);
+    // To let go of JoinTokens in a namespace that is being deleted, whatever goes there first.
+    let everywhere = [
+        "jointoken.io/jointokens get",
+        "jointoken.io/jointokens list",
+        "jointoken.io/jointokens watch",
+        "jointoken.io/jointokens patch",
+        "/namespaces get",
+    ];
+    let everywhere = everywhere.map(|right| format!("{right} in all namespaces"));
+    let (wide, some): (BTreeSet<String>, BTreeSet<String>) = some
+        .into_iter()
+        .partition(|right| right.ends_with(" in all namespaces"));
+    assert_eq!(wide, BTreeSet::from(everywhere));
     let expected: BTreeSet<String> = all
         .iter()
         .flat_map(|right| match right.strip_suffix("all namespaces") {

@@ -28,8 +28,12 @@ async fn the_rights_are_enough_for_the_operator_and_no_more() {
     let other = Ground::new("rights-other").await;
     let release = format!("jointoken-{}", ground.namespace);
     let watched = format!("watchNamespaces={{{}}}", ground.namespace);
-    for values in [vec![DOMAIN], vec![DOMAIN, watched.as_str()]] {
-        let narrow = values.len() > 1;
+    let class = format!("className={}", ground.namespace);
+    for values in [
+        vec![DOMAIN, class.as_str()],
+        vec![DOMAIN, class.as_str(), watched.as_str()],
+    ] {
+        let narrow = values.len() > 2;
         let rights: Vec<Value> = chart(&release, &ground.namespace, &values)
             .into_iter()
             .filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1")
@@ -62,11 +66,15 @@ async fn the_rights_are_enough_for_the_operator_and_no_more() {
 async fn until_may_read(operator: &Client, namespace: &str, may: bool) {
     let tokens: Api<JoinToken> = Api::namespaced(operator.clone(), namespace);
     let founding: Api<ConfigMap> = Api::namespaced(operator.clone(), namespace);
+    // Granted by the rights on what is watched alone.
+    let secrets: Api<Secret> = Api::namespaced(operator.clone(), namespace);
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let tokens = !is_forbidden(&tokens.get_opt("nothing").await);
         let founding = !is_forbidden(&founding.get_opt("nothing").await);
-        if tokens == may && founding == may {
+        let secrets = secrets.delete("nothing", &DeleteParams::default()).await;
+        let secrets = !is_forbidden(&secrets.map(|_| ()));
+        if tokens == may && founding == may && secrets == may {
             return;
         }
         assert!(Instant::now() < deadline, "the rights have not changed");
@@ -188,7 +196,7 @@ async fn event(operator: &Client, namespace: &str, about: &JoinToken) {
         "regarding": about.object_ref(&()),
         "eventTime": "2031-02-03T04:05:06.000000Z",
         "action": "Issue", "reason": "Issued", "type": "Normal", "note": "a token was issued",
-        "reportingController": "jointoken", "reportingInstance": "jointoken-0",
+        "reportingController": "jointoken.io/operator", "reportingInstance": "jointoken-0",
     }));
     let event = events.create(&PostParams::default(), &event).await.unwrap();
     let series = json!({"series": {"count": 2, "lastObservedTime": "2031-02-03T04:05:07.000000Z"}});

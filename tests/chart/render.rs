@@ -1,7 +1,7 @@
 //! What Helm and kubectl make of the chart and the kustomization, as objects.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -58,6 +58,19 @@ fn template(release: &str, namespace: &str, values: &[&str]) -> Command {
 
 /// Runs a Helm command on the cluster and returns what it printed.
 pub fn helm(ground: &Ground, args: &[&str], values: &[&str]) -> String {
+    let output = run_helm(ground, args, values);
+    assert!(output.status.success(), "{args:?}: {}", said(&output));
+    said(&output)
+}
+
+/// The same, for what must not succeed.
+pub fn helm_refuses(ground: &Ground, args: &[&str], values: &[&str]) -> String {
+    let output = run_helm(ground, args, values);
+    assert!(!output.status.success(), "{args:?} {values:?} was done");
+    said(&output)
+}
+
+fn run_helm(ground: &Ground, args: &[&str], values: &[&str]) -> Output {
     let mut command = Command::new(variable("JOINTOKEN_TEST_HELM"));
     command
         .env("KUBECONFIG", variable("JOINTOKEN_TEST_KUBECONFIG"))
@@ -67,9 +80,7 @@ pub fn helm(ground: &Ground, args: &[&str], values: &[&str]) -> String {
         command.arg(path("charts/jointoken"));
     }
     command.args(values.iter().flat_map(|value| ["--set", *value]));
-    let output = run(command, "");
-    assert!(output.status.success(), "{args:?}: {}", said(&output));
-    said(&output)
+    run(command, "")
 }
 
 /// The objects of `deploy/`.

@@ -1,7 +1,10 @@
 //! `jointoken create`: what is minted without a server, and what is not.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use jointoken::token::Presented;
 
@@ -107,7 +110,8 @@ fn create_takes_other_urls() {
         token.unverified_delivery().unwrap().urls,
         ["https://10.0.0.7:8443", "https://door-2"]
     );
-    create(&["http://door"]).fails(2, "https://host[:port]");
+    create(&["http://door"]).fails(2, "it begins with https://");
+    create(&["https://door:08443"]).fails(2, "without zeros before it");
     create(&["https://door"; 5]).fails(2, "more than 4 URLs");
     let long = format!("https://{}", [&*"a".repeat(60); 4].join("."));
     create(&[&*long; 4]).fails(2, "the limit is 1024");
@@ -221,4 +225,62 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         }
         assert!(!ran.stderr.is_empty());
     }
+}
+
+/// A board that forgot the time makes tokens that are dead before they are used.
+#[test]
+fn create_does_not_go_by_a_clock_that_was_set_back() {
+    let fixture = Fixture::new();
+    let key = fs::File::options()
+        .write(true)
+        .open(fixture.path("edge.key"))
+        .unwrap();
+    let arguments = ["create", "--key-file", "edge.key", "--node", "edge-7"];
+    let with_file = [&arguments[..], &["--out", "edge-7.token"]].concat();
+    key.set_modified(SystemTime::now() + Duration::from_secs(3600))
+        .unwrap();
+    let ran = fixture.run(&with_file);
+    ran.fails(7, "the key's file was written at");
+    assert_eq!(ran.stdout, "");
+    assert!(!fixture.path("edge-7.token").exists());
+    key.set_modified(SystemTime::now() + Duration::from_secs(60))
+        .unwrap();
+    fixture.run(&with_file).succeeds();
+}
+
+/// The token is what is asked for: nobody has it whose output failed. What is in a file is done.
+#[test]
+fn create_fails_when_the_token_is_lost_and_only_then() {
+    let fixture = Fixture::new();
+    let create = |arguments: &[&std::ffi::OsStr], stdout: Stdio| {
+        let output = Command::new(env!("CARGO_BIN_EXE_jointoken"))
+            .current_dir(fixture.folder.path())
+            .args(["create", "--key-file", "edge.key", "--node", "edge-7"])
+            .args(arguments)
+            .stdout(stdout)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
+    };
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&[][..], &["--output".as_ref(), "json".as_ref()]] {
+        let (code, stderr) = create(arguments, full().into());
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(
+            stderr.contains("cannot write to standard output"),
+            "{stderr}"
+        );
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, stderr) = create(arguments, closed.into());
+        assert_eq!(code, Some(1), "{stderr}");
+    }
+    let out = std::ffi::OsStr::from_bytes(b"edge-\xff.token");
+    let arguments = ["--output".as_ref(), "json".as_ref(), "--out".as_ref(), out];
+    let (code, stderr) = create(&arguments, full().into());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("it is done, but cannot write"), "{stderr}");
+    let token = fs::read_to_string(fixture.folder.path().join(out)).unwrap();
+    assert!(Presented::parse_trimmed(&token).is_ok());
 }

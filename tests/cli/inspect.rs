@@ -226,3 +226,22 @@ fn a_key_of_the_other_kind_verifies_nothing() {
         assert!(ran.stdout.contains("verified  no: "), "{ran:?}");
     }
 }
+
+/// Of all mistakes with a Secret the commonest.
+#[test]
+fn what_is_still_in_base64_is_named() {
+    let fixture = Fixture::new();
+    let arguments = ["create", "--key-file", "edge.key", "--node", "edge-7"];
+    let token = fixture.run(&arguments).succeeds().stdout.clone();
+    let base64 = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
+    fs::write(fixture.path("token"), base64(&token)).unwrap();
+    let inspect = ["inspect", "--token-file", "token"];
+    fixture.run(&inspect).fails(
+        3,
+        "this is a token in base64, as Secrets hold it: decode it first",
+    );
+    fs::write(fixture.path("key"), base64(&fixture.key.render())).unwrap();
+    fixture
+        .run(&["create", "--key-file", "key", "--node", "edge-7"])
+        .fails(3, "this is a signing key in base64");
+}

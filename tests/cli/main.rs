@@ -1,6 +1,9 @@
 //! The program as users and scripts run it: what the commands around tokens print, and how they
 //! exit. One file a command.
 
+#[path = "../marks/marks.rs"]
+mod marks;
+
 mod create;
 mod inspect;
 mod program;
@@ -123,9 +126,11 @@ fn run(folder: &Path, arguments: &[&str], stdin: &str, environment: &[(&str, &st
     // Who does not read its input may be gone before it is written.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
-    Ran {
+    let ran = Ran {
         code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    };
+    marks::check(&ran.stderr);
+    ran
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use jointoken::api::{JoinToken, JoinTokenStatus};
 use jointoken::clock::{Clock, ManualClock};
-use jointoken::controller::{ControllerConfig, Effects, Minting, Operator};
+use jointoken::controller::{ControllerConfig, Effects, FormerStores, Minting, Operator};
 use jointoken::lifecycle::command::{AdoptKey, Begin, Consume, Founded, Sweep};
 use jointoken::lifecycle::outcome::{BeginOutcome, ConsumeOutcome};
 use jointoken::lifecycle::{Issuance, IssuanceEntry, Record};
@@ -47,6 +47,8 @@ pub struct Ground {
     pub store: Arc<dyn TokenStore>,
     pub minting: Minting,
     pub config: ControllerConfig,
+    /// The stores whose resources the operators here have taken over.
+    pub former_stores: FormerStores,
 }
 
 impl Ground {
@@ -79,6 +81,7 @@ impl Ground {
                 ..ControllerConfig::default()
             },
             namespace,
+            former_stores: FormerStores::default(),
             clock,
             store,
             minting: Minting {
@@ -100,10 +103,34 @@ impl Ground {
         self.found().await;
     }
 
+    /// Another store, with keys of its own, whose operator serves the same namespace.
+    pub async fn beside(&self, store_id: StoreId, epoch: u64) -> Self {
+        let key = SigningKey::from_bytes(Purpose::Resource, KeyId([2; 8]), &[0x6b; 32]);
+        let store = Arc::new(InMemoryStore::new(Arc::new(self.clock.clone())));
+        let beside = Self {
+            client: self.client.clone(),
+            namespace: self.namespace.clone(),
+            clock: self.clock.clone(),
+            store,
+            minting: Minting {
+                key: Arc::new(key),
+                ..self.minting.clone()
+            },
+            config: self.config.clone(),
+            former_stores: FormerStores::default(),
+        };
+        beside.found_as(store_id, epoch).await;
+        beside
+    }
+
     async fn found(&self) {
+        self.found_as(STORE, 1).await;
+    }
+
+    async fn found_as(&self, store_id: StoreId, epoch: u64) {
         let founded = Founded {
-            store_id: STORE,
-            epoch: 1,
+            store_id,
+            epoch,
             trust_domain: "example.org".to_owned(),
             fingerprints: Vec::new(),
         };
@@ -143,6 +170,8 @@ impl Ground {
             Arc::new(self.clock.clone()),
             metrics.controller.clone(),
         );
+        let former = watch::channel(self.former_stores.clone()).1;
+        let operator = operator.with_former_stores(former);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(change(operator).run(stopped.map(|_| ())));
         Running {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jointoken::controller::FormerStores;
 use jointoken::lifecycle::command::{AdoptKey, Founded};
 use jointoken::lifecycle::{Phase, Reason, Restore, State};
 use jointoken::store::reference::InMemoryStore;
@@ -24,6 +25,8 @@ async fn restore(ground: &mut Ground, snapshot: State) {
         },
         clock_ms: None,
     };
+    let former = snapshot.founded().unwrap().store_id;
+    ground.former_stores = FormerStores::new([former].into());
     let state = snapshot.restore(&restore).unwrap();
     let clock = Arc::new(ground.clock.clone());
     ground.store = Arc::new(InMemoryStore::with_state(clock, state));
@@ -59,7 +62,7 @@ async fn nothing_that_was_issued_after_the_snapshot_is_issued_again() {
     }
     ground.pass(2 * MINUTE_MS).await;
     ground
-        .wait_for("reissued", "Reconciling", "True", "ReissueDelayed")
+        .wait_for("reissued", "Ready", "True", "ReissueDelayed")
         .await;
     let snapshot = memory.state();
 

@@ -88,7 +88,7 @@ async fn an_unused_token_is_issued_again_if_asked() {
 
     ground.pass(MINUTE_MS).await;
     let delayed = ground
-        .wait_for("n1", "Reconciling", "True", "ReissueDelayed")
+        .wait_for("n1", "Ready", "True", "ReissueDelayed")
         .await;
     assert_eq!(delayed.status.unwrap().phase, Some(Phase::Expired));
     ground.pass(9 * MINUTE_MS).await;

@@ -3,14 +3,19 @@
 mod admission;
 mod answers;
 mod caller;
+mod connect_proxy;
 mod connections;
 mod documents;
 mod faults;
+mod folders;
 mod joining;
+#[path = "../marks/marks.rs"]
+mod marks;
 mod names;
 mod observed;
 mod offline;
 mod program;
+mod program_proxy;
 mod proxy;
 mod raft;
 mod rates;

@@ -1,6 +1,7 @@
 //! `jointoken join`, the program: where the token comes from, what is printed, how it ends.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -14,15 +15,15 @@ use tempfile::TempDir;
 use crate::world::{HOUR, MINUTE, SECOND, World, soon};
 
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Ran {
     #[track_caller]
-    fn fails(&self, code: i32, says: &str) {
+    pub fn fails(&self, code: i32, says: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.stdout, "");
         let error = self.stderr.lines().last().unwrap();
@@ -34,7 +35,7 @@ impl Ran {
 }
 
 /// The world of today: the program has the machine's clock.
-async fn world() -> World {
+pub async fn world() -> World {
     let clock = ManualClock::new(SystemClock.now_ms());
     let store = Arc::new(InMemoryStore::new(Arc::new(clock.clone())));
     World::open_on(clock, store, |_| ()).await
@@ -42,15 +43,26 @@ async fn world() -> World {
 
 /// Runs the program with this on its standard input and in its environment.
 async fn run(arguments: &[&str], stdin: &str, environment: Option<&str>) -> Ran {
+    let token = environment.map(|token| ("JOINTOKEN_TOKEN", token));
+    let mut command = command();
+    command.args(arguments).envs(token);
+    finish(command, stdin).await
+}
+
+/// `jointoken join` in an environment that names no token and no proxy.
+pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jointoken"));
+    command.arg("join").env_remove("JOINTOKEN_TOKEN");
+    for name in ["https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
+    command.stdout(Stdio::piped());
     command
-        .arg("join")
-        .args(arguments)
-        .env_remove("JOINTOKEN_TOKEN")
-        .envs(environment.map(|token| ("JOINTOKEN_TOKEN", token)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+}
+
+/// Runs it with this on its standard input.
+pub async fn finish(mut command: Command, stdin: &str) -> Ran {
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let stdin = stdin.to_owned();
     // The door that it talks to runs on this thread.
     let output = tokio::task::spawn_blocking(move || {
@@ -60,14 +72,16 @@ async fn run(arguments: &[&str], stdin: &str, environment: Option<&str>) -> Ran 
         child.wait_with_output().unwrap()
     });
     let output = soon(output).await.unwrap();
-    Ran {
+    let ran = Ran {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    };
+    crate::marks::check(&ran.stderr);
+    ran
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -154,12 +168,15 @@ async fn wrong_input_ends_it_before_anything_is_made_or_asked() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("machine");
     let cut = &secret[..secret.len() - 5];
+    let base64 = data_encoding::BASE64.encode(secret.as_bytes());
     for (arguments, stdin, code, says) in [
         (vec![], "", 2, "there is no token"),
         (vec![], "jt2_abcdef", 3, "jt2"),
         (vec![], cut, 3, ""),
         (vec!["--token-file", "/no/such/file"], "", 2, "cannot read"),
         (vec!["--ca-file", "/no/such/file"], secret, 2, "cannot use"),
+        (vec!["--timeout", "0s"], secret, 2, "--timeout is zero"),
+        (vec![], &base64, 3, "decode it first"),
     ] {
         let mut all = vec!["--out", text(&out)];
         all.extend(arguments);
@@ -185,8 +202,10 @@ async fn a_clock_that_is_off_and_a_door_that_is_not_the_one_have_their_codes() {
     let token = world.plain_token().await;
     let folder = TempDir::new().unwrap();
     world.clock.advance(10 * MINUTE);
-    let ran = run(&["--out", text(folder.path())], token.text.expose(), None).await;
-    ran.fails(7, "minutes apart");
+    let arguments = ["--out", text(folder.path()), "--timeout", "1s"];
+    let ran = run(&arguments, token.text.expose(), None).await;
+    ran.fails(7, "seconds behind (at most 5 minutes");
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
 
     let other = self::world().await;
     let url = other.url();
@@ -195,4 +214,39 @@ async fn a_clock_that_is_off_and_a_door_that_is_not_the_one_have_their_codes() {
     ran.fails(6, "the token was not sent");
     assert!(world.observer.answered().is_empty());
     assert!(other.observer.answered().is_empty());
+}
+
+/// The machine had joined, and was told to scripts as one that had not.
+#[tokio::test]
+async fn a_report_that_cannot_be_given_does_not_make_a_join_fail() {
+    let world = world().await;
+    let folder = TempDir::new().unwrap();
+    for output in ["text", "json"] {
+        // A path that is no text, as JSON must have it.
+        let token = world.offline_token(&world.offline_claims());
+        let name = [output.as_bytes(), b"-\xff"].concat();
+        let out = folder.path().join(std::ffi::OsStr::from_bytes(&name));
+        let mut joining = command();
+        joining.args(["--output", output, "--out"]).arg(&out);
+        let ran = finish(joining, token.text.expose()).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(
+            ran.stdout.contains(&format!("{output}-\u{fffd}")),
+            "{ran:?}"
+        );
+        assert!(out.join("tls.crt").exists());
+
+        let token = world.offline_token(&world.offline_claims());
+        let out = folder.path().join(format!("{output}-full"));
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut joining = command();
+        joining.args(["--output", output, "--out", text(&out)]);
+        joining.stdout(full.unwrap());
+        let ran = finish(joining, token.text.expose()).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        for says in ["warning", "it is done, but cannot write to standard output"] {
+            assert!(ran.stderr.contains(says), "{ran:?}");
+        }
+        assert!(out.join("tls.crt").exists());
+    }
 }

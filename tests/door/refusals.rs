@@ -63,9 +63,15 @@ async fn whoever_has_no_valid_token_learns_nothing_and_writes_nothing() {
             "the token is not valid here; ask whoever gave it to you for another"
         );
     }
+    // The mistake that machines make themselves is named.
+    let base64 = data_encoding::BASE64.encode(real.as_bytes());
+    let said = ask_text(&world, &base64, &new_key()).await;
+    let error = said.error();
+    refused_unwritten(&world, said, 401, "invalid_token", before).await;
+    assert!(error.message.contains("decode it"), "{}", error.message);
     assert_eq!(world.record(&token).phase, Phase::Issued);
     let refused = world.observer.refused();
-    assert_eq!(refused.len(), bad.len());
+    assert_eq!(refused.len(), bad.len() + 1);
     for refusal in refused {
         assert_eq!((refusal.class, refusal.token_id), (Class::Unproven, None));
     }

@@ -11,6 +11,7 @@ use jointoken::joiner::{Join, JoinError, Joined, join};
 use jointoken::lifecycle::command::{AdoptKey, Bindings, Founded, Register};
 use jointoken::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome, RegisterOutcome};
 use jointoken::lifecycle::{Issuance, Phase, Record, Settings};
+use jointoken::net::Proxies;
 use jointoken::pki::{Authority, CaRole, DoorIdentity, TrustDomain};
 use jointoken::store::reference::InMemoryStore;
 use jointoken::store::{TokenStore, submit};
@@ -297,9 +298,11 @@ impl World {
             folder: folder.to_owned(),
             urls: Vec::new(),
             pin: None,
+            proxies: Proxies::none(),
             timeout: Duration::from_secs(15),
             clock: Arc::new(self.clock.clone()),
             waiting: Box::new(|_| ()),
+            warning: Box::new(|_| ()),
         }
     }
 

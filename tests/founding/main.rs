@@ -18,7 +18,7 @@ use jointoken::clock::ManualClock;
 use jointoken::controller::{FoundingConfigMap, SecretVault};
 use jointoken::founding::{
     Cluster, FolderVault, FormerEpoch, FormerEpochs, FoundingError, FoundingObject, Identity,
-    IfAbsent, ItemName, OnDisk, Opened, Site, Vault, VaultError, found_or_open,
+    IfAbsent, ItemName, OnDisk, Opened, Site, Stranger, Vault, VaultError, found_or_open,
 };
 use jointoken::pki::TrustDomain;
 use jointoken::store::reference::InMemoryStore;
@@ -123,6 +123,10 @@ impl FormerEpochs for Told {
         }))
         .boxed()
     }
+
+    fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
 }
 
 impl Replica {
@@ -140,6 +144,13 @@ impl Replica {
             }),
             former: Arc::new(Told(told)),
         }
+    }
+
+    /// Which former stores the cluster's mark names.
+    async fn former_stores(&self) -> String {
+        let object = self.config_maps().get("jointoken-founding").await;
+        let mut data = object.unwrap().data.unwrap();
+        data.remove("former-store-ids").unwrap_or_default()
     }
 
     /// What the cluster's mark says.

@@ -9,6 +9,7 @@ use jointoken::founding::{
     IfAbsent, Item, ItemName, Vault, VaultError,
 };
 use jointoken::store::{OpenError, TokenStore};
+use jointoken::token::StoreId;
 
 /// At which effect it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,10 @@ impl<O: ExchangeObject> ExchangeObject for Mortal<O> {
         next: Founding,
     ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>> {
         self.life.effect(self.it.exchange(there, next)).boxed()
+    }
+
+    fn add_former<'a>(&'a self, former: &'a [StoreId]) -> BoxFuture<'a, Result<(), VaultError>> {
+        self.life.effect(self.it.add_former(former)).boxed()
     }
 }
 

@@ -121,10 +121,10 @@ async fn a_restored_store_has_the_cas_of_the_former_and_an_epoch_above_all_that_
     lost.replica.ground.remove().await;
 }
 
-/// Mark, then each of five keys taken away and put.
+/// Mark, the former stores, then each of five keys taken away and put.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_at_any_step_the_same_command_goes_on() {
-    for death in deaths(11) {
+    for death in deaths(12) {
         let lost = Lost::new("restoring-deaths").await;
         assert!(lost.restore(&Life::new(death)).await.is_err(), "{death:?}");
         // Nothing opens the folder, and an empty one founds nothing.
@@ -137,6 +137,8 @@ async fn stopped_at_any_step_the_same_command_goes_on() {
         let opened = lost.open().await;
         let opened = opened.unwrap_or_else(|error| panic!("{death:?}: {error}"));
         assert_eq!(opened.identity.store_id, report.store_id, "{death:?}");
+        let former = lost.replica.former_stores().await;
+        assert_eq!(former, report.former_store_id.to_string(), "{death:?}");
         assert_eq!(
             opened.material.door.fingerprint(),
             lost.material.door.fingerprint()
@@ -230,6 +232,9 @@ async fn a_cluster_without_a_mark_gets_one() {
     assert_eq!(prospect.notes().len(), 1);
     let report = prospect.carry_out().await.unwrap();
     assert_eq!(lost.replica.mark().await.0, report.store_id.to_string());
+    // The mark that is gone cannot tell, and the keys do.
+    let former = lost.replica.former_stores().await;
+    assert_eq!(former, report.former_store_id.to_string());
     assert_eq!(lost.open().await.unwrap().identity.epoch, 2);
     lost.replica.ground.remove().await;
 }

@@ -1,6 +1,9 @@
-//! An exported key takes a place in the store for good: none is made for an output that cannot take it.
+//! What becomes of a command whose output fails. An exported key takes a place in the store for good: none is made for an output
+//! that cannot take it. What is done and cannot be taken back is not reported as failed.
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -80,5 +83,68 @@ fn a_key_whose_output_fails_is_not_made_or_is_named() {
     assert_eq!(known(&group).len(), before.len() + 1);
     let mint = ["create", "--key-file", text(&out), "--node", "edge-1"];
     finish(jointoken().args(mint)).ok();
+    group.terminate_all();
+}
+
+/// Scripts took it for a failure, and did it again.
+#[test]
+fn what_is_done_is_not_reported_as_failed() {
+    let mut group = Group::new(1);
+    group.found();
+    let key = group.path("edge.key");
+    // No text, as JSON must have it.
+    let snapshot = group
+        .path("snapshots")
+        .join(OsStr::from_bytes(b"\xff.snapshot"));
+    std::fs::create_dir_all(snapshot.parent().expect("a folder")).expect("making it");
+    let id = "00".repeat(16);
+    let commands: [&[&OsStr]; 4] = [
+        &["store", "snapshot", "save", "--out"].map(OsStr::new),
+        &[
+            "key",
+            "export",
+            "--pattern",
+            "e*",
+            "--max-ttl",
+            "1h",
+            "--out",
+        ]
+        .map(OsStr::new),
+        &["token", "abort", &id].map(OsStr::new),
+        &["token", "revoke", &id].map(OsStr::new),
+    ];
+    for (command, out) in commands
+        .iter()
+        .zip([Some(&snapshot), Some(&key), None, None])
+    {
+        let full = File::options().write(true).open("/dev/full").expect("it");
+        let mut ran = jointoken();
+        ran.args(*command).args(out).args(["--output", "json"]);
+        ran.args(["--admin-socket", text(&group.socket(0))]);
+        let child = ran.stdout(full).stderr(Stdio::piped()).spawn();
+        let output = child.and_then(std::process::Child::wait_with_output);
+        let output = output.expect("running the program");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {stderr}");
+        let warning: Value = serde_json::from_str(stderr.trim()).expect("JSON");
+        let warning = warning["warning"].as_str().expect("a warning");
+        assert!(
+            warning.starts_with("it is done, but cannot write"),
+            "{warning}"
+        );
+    }
+    assert!(snapshot.exists() && key.exists());
+
+    let again = group
+        .path("snapshots")
+        .join(OsStr::from_bytes(b"\xfe.snapshot"));
+    let mut save = jointoken();
+    save.args(["store", "snapshot", "save", "--output", "json", "--out"]);
+    save.arg(again)
+        .args(["--admin-socket", text(&group.socket(0))]);
+    let saved = finish(&mut save).ok();
+    let saved: Value = serde_json::from_str(&saved.stdout).expect("JSON");
+    let file = saved["file"].as_str().expect("a path");
+    assert!(file.ends_with("\u{fffd}.snapshot"), "{file}");
     group.terminate_all();
 }

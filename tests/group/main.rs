@@ -11,11 +11,13 @@ mod wrong_clock;
 mod attacks;
 mod clocks;
 mod copied;
+mod fitness;
 mod forming;
 mod founder_stops;
 mod full_disk;
 mod growing;
 mod key_output;
+mod moving;
 mod pauses;
 mod quorum;
 mod refusals;
@@ -30,6 +32,8 @@ mod upgrade;
 mod wiped;
 
 // The program as a process, as the tests of the whole run it.
+#[path = "../marks/marks.rs"]
+mod marks;
 #[allow(dead_code, reason = "shared with tests/operator")]
 #[path = "../operator/port.rs"]
 mod port;

@@ -82,3 +82,46 @@ fn a_follower_that_is_set_back_harms_nobody_and_comes_back_as_a_new_member() {
     fs::remove_dir_all(&copy).expect("removing the copy");
     runtime().block_on(in_process::common_state(&group));
 }
+
+#[test]
+fn a_group_that_is_set_back_as_a_whole_elects_nobody_until_one_is_current() {
+    let mut group = Group::of_three();
+    let minter = group.minter(0);
+    let token = minter.token();
+    let copies = [0, 1, 2].map(|replica| group.path(&format!("copy-{replica}")));
+    let current = group.path("current");
+    for (replica, copy) in copies.iter().enumerate() {
+        group.terminate(replica);
+        copy_folder(&group.data(replica), copy);
+        group.start(replica);
+        group.until_whole();
+    }
+    Machine::new().join(&token).ok();
+    group.terminate_all();
+    copy_folder(&group.data(2), &current);
+    for (replica, copy) in copies.iter().enumerate() {
+        group.wipe(replica);
+        copy_folder(copy, &group.data(replica));
+        group.start(replica);
+    }
+    for replica in 0..3 {
+        let server = group.server(replica);
+        server.wait_for_log("does not campaign");
+        server.wait_for_log("Bring those back that were in use last");
+        assert!(!group.is_ready(replica));
+        let url = group.door_url(replica);
+        let late = Machine::new().join_with(&token, &["--url", &url, "--timeout", "1s"]);
+        assert_ne!(late.code, Some(0), "{late:?}");
+    }
+    group.kill(2);
+    group.wipe(2);
+    copy_folder(&current, &group.data(2));
+    group.start(2);
+    group.until_whole();
+    for replica in 0..3 {
+        let url = group.door_url(replica);
+        let late = Machine::new().join_with(&token, &["--url", &url]);
+        late.fails(5, &["used"]);
+    }
+    group.terminate_all();
+}

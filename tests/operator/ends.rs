@@ -46,7 +46,7 @@ async fn expired_and_to_be_issued_again(place: &Place) {
     place.issue("later", spec).await;
     place.wait_for_phase("later", "Expired").await;
     let message = place
-        .wait_for("later", "Reconciling", "True", "ReissueDelayed")
+        .wait_for("later", "Ready", "True", "ReissueDelayed")
         .await;
     assert!(message.contains("it will be issued again at"), "{message}");
 }

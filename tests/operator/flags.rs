@@ -91,18 +91,54 @@ fn a_folder_or_port_that_cannot_be_had_is_named() {
         &format!("listen: 127.0.0.1:{}", place.door_port),
         &format!("listen: {taken}"),
     );
-    place
-        .setup_of(&config)
-        .run()
-        .fails(1, &["cannot listen on", &taken.to_string(), "--listen"]);
+    place.setup_of(&config).run().fails(
+        1,
+        &[
+            "cannot listen on",
+            &taken.to_string(),
+            "give another listen in the configuration file",
+        ],
+    );
     // Nothing was founded: a name that was mistyped as well could still be mended.
     assert!(!place.data().join("identity").exists());
     drop(place.setup().start());
-    place
-        .setup_of(&config)
-        .run()
-        .fails(1, &["cannot listen on", &taken.to_string(), "--listen"]);
+    place.setup_of(&config).run().fails(
+        1,
+        &[
+            "cannot listen on",
+            &taken.to_string(),
+            "give another listen in the configuration file",
+        ],
+    );
     drop(place.setup().start());
+}
+
+/// Whoever appends flags to those of a chart can change any.
+#[test]
+fn of_an_operators_flag_that_is_given_twice_the_last_counts() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let mut flags = vec!["operator", "--trust-domain=edge.example"];
+    flags.extend(["--advertise-url=https://127.0.0.1:1", "--listen=[::]:8443"]);
+    flags.extend(["--trust-domain", "Odd", "--data-dir", "/no/such"]);
+    run(&flags).fails(2, &["the trust domain", "\"Odd\""]);
+    let twice = [
+        "--listen",
+        &taken,
+        "--kubeconfig",
+        "/a",
+        "--kubeconfig",
+        "/b",
+        "--trust-domain=a.example",
+    ];
+    run(&[&flags[..], &twice].concat()).fails(2, &["the kubeconfig /b"]);
+    // For whoever mints or joins the second is a mistake.
+    let twice = run(&["create", "--node", "a", "--node", "b"]);
+    assert_eq!(twice.code, Some(2));
+    assert!(
+        twice.stderr.contains("cannot be used multiple times"),
+        "{twice:?}"
+    );
 }
 
 #[tokio::test]
@@ -168,9 +204,10 @@ async fn the_operator_says_what_is_wrong_with_its_flags() {
     });
     fs::write(&kubeconfig, content.to_string()).unwrap();
     unreachable.environment = vec![("KUBECONFIG".to_owned(), text(&kubeconfig).to_owned())];
-    unreachable
-        .run()
-        .fails(1, &["is the Kubernetes API running", "Connection refused"]);
+    let waiting = unreachable.spawn();
+    waiting.wait_for_log("is the Kubernetes API running");
+    assert!(waiting.log().contains("Connection refused"));
+    assert!(waiting.terminate().0.success());
     let mut nowhere = place.setup();
     nowhere.environment.clear();
     nowhere

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -182,6 +182,16 @@ async fn a_key_secret_that_vanished_or_is_anothers_is_named_at_the_start_and_not
     });
     let mark: ConfigMap = serde_json::from_value(mark).unwrap();
     marks.create(&PostParams::default(), &mark).await.unwrap();
+    let ran = place.setup().run();
+    let line = ran.fails(1, &["is another object", "kubectl -n"]);
+    let told = line.split("--overwrite ").nth(1).unwrap();
+    let (key, uid) = told.trim().trim_matches('"').split_once('=').unwrap();
+    let annotate = Patch::Merge(json!({"metadata": {"annotations": {key: uid}}}));
+    let params = PatchParams::default();
+    marks
+        .patch("jointoken-founding", &params, &annotate)
+        .await
+        .unwrap();
     assert!(place.start().terminate().0.success());
     place.remove().await;
     other.remove().await;

@@ -6,6 +6,8 @@
 
 #[path = "../api_rules/cluster.rs"]
 mod cluster;
+#[path = "../marks/marks.rs"]
+mod marks;
 mod place;
 mod port;
 mod program;
@@ -17,6 +19,7 @@ mod standalone;
 mod statuses;
 
 mod admission;
+mod api_away;
 mod bad_input;
 mod clock_ahead;
 mod crashes;
@@ -27,6 +30,8 @@ mod former;
 mod full_disk;
 mod group;
 mod keys;
+mod log_lost;
+mod modes;
 mod offline;
 mod restored_cluster;
 mod restored_group;
@@ -34,8 +39,10 @@ mod restoring;
 mod rights;
 mod rolling;
 mod scaling;
+mod set_back;
 mod snapshots;
 mod socket;
 mod stopping;
 mod token_commands;
 mod tokens;
+mod two_stores;

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use jointoken::token::Presented;
 use tempfile::TempDir;
 
+use crate::marks;
+
 /// The program, without whatever the caller's environment says to it.
 pub fn jointoken() -> Command {
     jointoken_at(Path::new(env!("CARGO_BIN_EXE_jointoken")))
@@ -63,11 +65,13 @@ pub fn run(arguments: &[&str]) -> Ran {
 /// Runs a command to its end.
 pub fn finish(command: &mut Command) -> Ran {
     let output = command.output().expect("starting the program");
-    Ran {
+    let ran = Ran {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("text"),
         stderr: String::from_utf8(output.stderr).expect("text"),
-    }
+    };
+    marks::check(&ran.stderr);
+    ran
 }
 
 /// A machine that has no certificate yet: a folder.

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::marks;
 use crate::program::{Ran, jointoken, jointoken_at};
 
 /// Far more than a start or a stop takes, for a machine that is doing other things as well.
@@ -41,22 +42,20 @@ impl Setup {
     #[track_caller]
     pub fn start(&self) -> Server {
         let mut server = self.spawn();
-        let ready = wait_until(|| {
-            if let Some(status) = server.child.try_wait().expect("looking after the child") {
-                panic!("it ended with {status}:\n{}", server.log());
-            }
-            server.get("/readyz").is_some_and(|(code, _)| code == 200)
-        });
-        assert!(ready, "it did not become ready:\n{}", server.log());
+        server.until_ready();
         server
     }
 
     /// Starts it and does not wait.
     pub fn spawn(&self) -> Server {
-        let log_from = read(&self.log).len();
         let log = File::options().create(true).append(true).open(&self.log);
-        let log = log.expect("opening the log");
-        let child = self.command().stderr(log).spawn();
+        self.spawn_saying_to(log.expect("opening the log"))
+    }
+
+    /// Starts it with another standard error than its log.
+    pub fn spawn_saying_to(&self, stderr: impl Into<Stdio>) -> Server {
+        let log_from = read(&self.log).len();
+        let child = self.command().stderr(stderr).spawn();
         Server {
             child: child.expect("starting the program"),
             setup: self.clone(),
@@ -95,6 +94,18 @@ impl Setup {
 }
 
 impl Server {
+    /// Waits until it calls itself ready.
+    #[track_caller]
+    pub fn until_ready(&mut self) {
+        let ready = wait_until(|| {
+            if let Some(status) = self.child.try_wait().expect("looking after the child") {
+                panic!("it ended with {status}:\n{}", self.log());
+            }
+            self.get("/readyz").is_some_and(|(code, _)| code == 200)
+        });
+        assert!(ready, "it did not become ready:\n{}", self.log());
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         read(&self.setup.log)[self.log_from..].to_owned()
@@ -185,6 +196,7 @@ impl Drop for Server {
                 self.log()
             );
         }
+        marks::check(&self.log());
     }
 }
 

@@ -13,6 +13,8 @@ mod support;
 mod survivor;
 
 // The program as a process, as the tests of the whole run it.
+#[path = "../marks/marks.rs"]
+mod marks;
 #[allow(dead_code, reason = "shared with tests/operator")]
 #[path = "../operator/port.rs"]
 mod port;

@@ -4,7 +4,9 @@
 //! together.
 
 mod ground;
+mod mark_keeper;
 mod opening;
+mod outside;
 mod parts;
 mod replica;
 mod store_time;

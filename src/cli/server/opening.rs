@@ -1,9 +1,11 @@
 //! A replica's store, from its folder to a member of its group.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::SetOnce;
 
+use super::outside::Outside;
 use crate::cli::group::GroupWay;
 use crate::clock::Clock;
 use crate::founding::{self, IfAbsent};
@@ -17,6 +19,8 @@ pub(super) struct Opening {
     pub clock: Arc<dyn Clock>,
     /// The way to the other replicas; `None`: this one is alone.
     pub way: Option<Arc<GroupWay>>,
+    /// What tells whether the folder was set back.
+    pub outside: Outside,
     /// The store as soon as it is open, for who has to close it when something fails afterwards.
     pub opened: Arc<SetOnce<RaftStore>>,
 }
@@ -32,6 +36,7 @@ impl Opening {
             mut config,
             clock,
             way,
+            outside,
             opened: shown,
         } = self;
         let disk = Arc::new(RealDisk);
@@ -45,6 +50,9 @@ impl Opening {
             };
             identity::create(&*disk, &config.data_dir, &drawn)?;
         }
+        config.witnesses = outside.witnesses(of).await?;
+        let is_remembered = !config.witnesses.is_empty();
+        let store_dir = config.data_dir.clone();
         let opened = match &way {
             Some(way) => Some((way, way.open(of).await?)),
             None => None,
@@ -59,6 +67,9 @@ impl Opening {
         if if_absent == IfAbsent::Make && store.identity().founding {
             // Unless it was founded already, and stopped before that was written down.
             if store.is_new() {
+                if is_remembered {
+                    return Err(OpenError::Outside(begun_again(&store_dir, &outside)));
+                }
                 store.until_all_are_new().await?;
             }
             store
@@ -69,4 +80,13 @@ impl Opening {
         }
         Ok(store)
     }
+}
+
+/// A folder that was copied while its store was being founded.
+fn begun_again(store_dir: &Path, outside: &Outside) -> String {
+    format!(
+        "{} was set back to an older copy, of when its store was being founded: {} says that it was. Mount the volume that was in use last",
+        store_dir.display(),
+        outside.mark.place()
+    )
 }

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::failed;
 use super::ground::Ground;
+use super::mark_keeper::MarkKeeper;
 use super::opening::Opening;
+use super::outside::Outside;
 use super::parts::Parts;
 use super::store_time::StoreTime;
 use crate::admin::{AdminServer, KeyExporter, Offered};
@@ -61,7 +63,7 @@ impl Replica {
     ///
     /// # Errors
     /// One line that says what is wrong and what to do; nothing is left running.
-    pub async fn start(config: &ServerConfig, ground: Ground<'_>) -> Result<Self, Failure> {
+    pub async fn start(config: &ServerConfig, ground: Ground) -> Result<Self, Failure> {
         let trust_domain = config.trust_domain().map_err(Failure::usage)?;
         let nodedb = nodedb_key(config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -104,6 +106,11 @@ impl Replica {
                 config: store,
                 clock: Arc::clone(&clock),
                 way: way.clone(),
+                outside: Outside {
+                    mark: Arc::clone(&ground.mark),
+                    statuses: ground.former.clone(),
+                    data_dir: config.data_dir.clone(),
+                },
                 opened: Arc::clone(&raft),
             };
             OnDisk::new(&config.data_dir, move |identity, if_absent| {
@@ -127,7 +134,7 @@ impl Replica {
             data: &folder,
             vault: &*ground.vault,
             object: ground.object.as_deref(),
-            former: ground.former,
+            former: ground.former.as_deref(),
             trust_domain: &trust_domain,
             clock: &*clock,
             group: (config.peers.as_ref()).map(|peers| peers.place(ground.may_found_group)),
@@ -163,6 +170,17 @@ impl Replica {
             founded_now = opened.founded_now,
             "the store is open"
         );
+        let mut mark_keeper = MarkKeeper {
+            store: raft.clone(),
+            mark: ground.mark,
+            identity: opened.identity.clone(),
+            data_dir: config.data_dir.clone(),
+            metrics: Arc::clone(&metrics),
+            written: None,
+            is_stale: false,
+        };
+        // Before anything is served or minted.
+        mark_keeper.first().await;
         let guard = KeyGuard::new(
             opened.identity,
             ground.vault,
@@ -191,6 +209,8 @@ impl Replica {
             parts,
             audit: auditing,
         };
+        let stop = replica.parts.stop_token();
+        replica.parts.spawn("mark", mark_keeper.run(stop).map(Ok));
         replica.parts.spawn_until_stop("key guard", guard.run());
         replica
             .parts
@@ -295,7 +315,7 @@ impl Replica {
             limits: DoorLimits::default(),
             observer: Arc::new(self.metrics.door.clone()),
         };
-        tracing::info!(listen = %config.listen, urls = ?config.advertise_urls, "the door is open");
+        tracing::info!(listen = %config.listen, urls = config.advertise_urls.join(", "), "the door is open");
         self.spawn(
             "door",
             bootstrap::serve(door, door_listener, stop.cancelled_owned())
@@ -396,7 +416,9 @@ fn set_aside_if_removed(raft: &RaftStore, data_dir: &Path) {
     }
     match founding::set_aside(data_dir) {
         Ok(aside) => tracing::warn!(
-            aside = ?aside,
+            aside = aside
+                .as_ref()
+                .map(|path| tracing::field::display(path.display())),
             "the data of the removed replica are set aside; started again it joins as a new one, if it is still in the list of members"
         ),
         Err(error) => {

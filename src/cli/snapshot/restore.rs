@@ -10,7 +10,7 @@ use super::contents::{Key, Tokens, age, signing_keys};
 use crate::cli::confirm::confirm;
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
 use crate::cli::kubernetes::ClusterArgs;
-use crate::cli::output::{Output, note};
+use crate::cli::output::{self, Output, note};
 use crate::founding::{Home, Prospect, Report, RestoreError, RestoreRequest};
 use crate::store::Backup;
 
@@ -61,6 +61,7 @@ pub struct Args {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Restored<'a> {
+    #[serde(serialize_with = "output::path")]
     data_dir: &'a Path,
     store_id: String,
     epoch: u64,
@@ -168,7 +169,8 @@ pub(super) async fn restore(
         note(&format_args!("note: {signing_key}; it is made anew anyway"));
     }
     let report = prospect.carry_out().await.map_err(failed)?;
-    output.print(&restored(backup, &report, &data, in_cluster))
+    output.report(&restored(backup, &report, &data, in_cluster));
+    Ok(())
 }
 
 /// Says what restoring means, and asks.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::part_file::PartFile;
 use crate::cli::admin::{Replica, failure};
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
-use crate::cli::output::Output;
+use crate::cli::output::{self, Output};
 use crate::store::Backup;
 
 /// Saves a snapshot of a running replica's store to a file
@@ -39,6 +39,7 @@ pub struct Args {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Saved<'a> {
+    #[serde(serialize_with = "output::path")]
     file: &'a Path,
     store_id: String,
     epoch: u64,
@@ -103,14 +104,15 @@ async fn to_file(args: &Args, output: Output) -> Result<(), Failure> {
     // A snapshot that cannot be read is of no use to anybody, and found out too late.
     let (backup, sha256) = super::read(file.path()).map_err(|failure| broken(failure.message))?;
     file.put(args.force).map_err(cannot_write)?;
-    output.print(&Saved {
+    output.report(&Saved {
         file: out,
         store_id: backup.founded().store_id.to_string(),
         epoch: backup.founded().epoch,
         index: backup.index(),
         bytes,
         sha256,
-    })
+    });
+    Ok(())
 }
 
 fn broken(error: impl fmt::Display) -> Failure {

@@ -87,7 +87,8 @@ impl Row {
             return Self::going_on(R::Pending);
         };
         if reissue_at_ms(view).is_some() {
-            return Self::going_on(R::ReissueDelayed);
+            // Nothing is being worked at: it waits for a moment that is known.
+            return Self::reached(Is::Unknown, Is::False, R::ReissueDelayed);
         }
         match in_force.phase {
             Phase::Issued => Self::reached(Is::Unknown, Is::True, R::Issued),
@@ -231,7 +232,7 @@ fn is_adopted(view: &View<'_>, old: &JoinTokenStatus, new: &JoinTokenStatus) -> 
         return false;
     }
     let in_force = view.standing.in_force.as_ref();
-    let is_news = in_force.is_some_and(|in_force| is_news(view, in_force, old));
+    let is_news = in_force.is_some_and(|in_force| is_news(view, in_force));
     if old.token_id == new.token_id || !is_news {
         return has(old, ConditionType::Adopted);
     }

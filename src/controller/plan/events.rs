@@ -29,7 +29,7 @@ pub(super) fn notices(
     }
     let same_token = old.token_id == new.token_id;
     let in_force = view.standing.in_force.as_ref();
-    let is_news = in_force.is_none_or(|in_force| is_news(view, in_force, old));
+    let is_news = in_force.is_none_or(|in_force| is_news(view, in_force));
     let newly = |kind| find(new, kind).filter(|_| is_news && (!same_token || !has(old, kind)));
     let steps = match newly(ConditionType::Adopted) {
         Some(adopted) => {
@@ -65,7 +65,7 @@ pub(super) fn notices(
 /// The end of the token that the status tells of, if it came with, or just before, another one's beginning.
 fn former_end(view: &View<'_>, old: &JoinTokenStatus) -> Option<(EventReason, String)> {
     let former = view.former.as_ref()?;
-    if old.phase.is_some_and(Phase::is_terminal) || !is_news(view, former, old) {
+    if old.phase.is_some_and(Phase::is_terminal) || !is_news(view, former) {
         return None;
     }
     let reason = match former.phase {

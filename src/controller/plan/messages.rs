@@ -97,8 +97,8 @@ pub(super) fn adopted(view: &View<'_>, in_force: &InForce) -> String {
             new_token(view)
         ),
         Phase::Aborted if in_force.aborted == Some(Reason::Restored) => format!(
-            "revision {revision} was issued before this resource was created, by a store that was restored or founded \
-             anew since, and whether its token was used cannot be known: {}",
+            "revision {revision} was issued before this resource was created, by a store that was restored, set back \
+             or founded anew since, and whether its token was used cannot be known: {}",
             new_token(view)
         ),
         Phase::Expired | Phase::Aborted => format!(
@@ -136,7 +136,7 @@ const fn aborted(reason: Reason) -> &'static str {
             "the token was ended because admission.maxClaims claims came to nothing"
         }
         Reason::Restored => {
-            "the store was restored or founded anew after the token was issued, so the token was ended; whether it had been used cannot be known"
+            "the store was restored, set back to an older copy or founded anew after the token was issued, so the token was ended; whether it had been used cannot be known"
         }
         Reason::Operator => "the token was ended by an operator by hand",
     }

@@ -5,6 +5,7 @@
 //! removal once the token has ended. A registration ends a plan; the next one rests on its outcome.
 
 mod conditions;
+mod ending;
 mod events;
 mod messages;
 mod obstacle;
@@ -19,10 +20,12 @@ use crate::store::StoreError;
 use super::effect::{Effect, Notice};
 use super::former::{self, Told};
 use super::frozen;
+use super::ownership::Owner;
 use super::secret::SecretSeen;
 use super::standing::{InForce, Relation};
 use super::view::View;
 
+pub use ending::in_ending_namespace;
 use obstacle::Obstacle;
 pub(super) use secrets::to_look_at as secrets_to_look_at;
 
@@ -77,7 +80,7 @@ pub fn plan(view: &View<'_>) -> Plan {
 
 /// What the status tells of a former store and this one does not know.
 fn to_be_imported(view: &View<'_>) -> Option<Told> {
-    let told = Told::of(&view.resource, view.store.epoch)?;
+    let told = Told::of(view)?;
     let in_force = view.standing.in_force.as_ref();
     (!view.registered && told.is_beyond(in_force)).then_some(told)
 }
@@ -92,7 +95,7 @@ fn to_be_ended<'a>(view: &'a View<'_>) -> Option<(&'a InForce, Reason)> {
         return Some((in_force, Reason::Restored));
     }
     // An import that was stopped half way, or one that came too late: it counts as used.
-    if Told::of(&view.resource, view.store.epoch).is_some_and(|told| told.contradicts(in_force)) {
+    if Told::of(view).is_some_and(|told| told.contradicts(in_force)) {
         return Some((in_force, Reason::Restored));
     }
     // Its namespace is gone and its resource with it, unseen. Whoever has the namespace's name now must not
@@ -206,14 +209,13 @@ fn may_have_been_reissued(view: &View<'_>) -> bool {
     };
     let is_former = view.store.restored_at >= Some(in_force.changed_at_index);
     (is_former && reissue_at_ms(view).is_some())
-        || Told::of(&view.resource, view.store.epoch)
-            .is_some_and(|told| told.is_reissue_of(in_force))
+        || Told::of(view).is_some_and(|told| told.is_reissue_of(in_force))
 }
 
 /// The status tells of a token that the store has not come to know: it is all that is known of it, and stays.
 fn knows_more(view: &View<'_>) -> bool {
     let in_force = view.standing.in_force.as_ref();
-    Told::of(&view.resource, view.store.epoch).is_some_and(|told| {
+    Told::of(view).is_some_and(|told| {
         told.is_beyond(in_force) || in_force.is_some_and(|in_force| told.is_reissue_of(in_force))
     })
 }
@@ -230,7 +232,8 @@ fn plan_registration(view: &View<'_>) -> Plan {
             let mut effects = Vec::new();
             // First, so that a token never lives without it; it also marks the issuance as this
             // resource's own until the status says so.
-            if !view.has_finalizer() {
+            // With it this store claims the resource: of two that see it at the same time one registers a token.
+            if !view.has_finalizer() || view.owner() != Owner::Ours {
                 effects.push(Effect::AddFinalizer);
             }
             effects.push(Effect::Register(Box::new(register)));

@@ -17,7 +17,7 @@ use super::messages::{new_token, set_revision, when_seconds};
 pub(in crate::controller) enum Obstacle {
     /// The frozen fields are not those registered for this revision.
     SpecDiffers,
-    /// The status tells of more than the store has ever reached.
+    /// The status tells of more than the store knows.
     StatusAhead,
     /// The Secret may not have that name.
     SecretName,
@@ -183,7 +183,7 @@ impl Obstacle {
             Self::StoreUnavailable(StoreError::KeysAmiss) => StoreError::KeysAmiss.to_string(),
             Self::StoreUnavailable(error) => format!("{error}: the registration is tried again"),
             Self::StoreReplaced => format!(
-                "the store does not know the token that was issued (it was founded anew, or has forgotten it), and \
+                "the store does not know the token that was issued (it was set back to an older copy or founded anew, or has forgotten it), and \
                  whether it was used cannot be known: {}",
                 set_revision(view, view.status().revision.unwrap_or(1).saturating_add(1)),
             ),
@@ -235,8 +235,8 @@ fn status_ahead(view: &View<'_>) -> String {
         _ => "Whether the token was used cannot be known, so it is ended",
     };
     format!(
-        "the status was written at epoch {}, index {} of the store, which has never been there: its data were set \
-         back or founded anew, or somebody edited the status. {known}: to have a new one, delete this JoinToken and \
+        "the status was written at epoch {}, index {} of the store, which knows of nothing there: its data folder was \
+         set back to an older copy, or somebody edited the status. {known}: to have a new one, delete this JoinToken and \
          create it again, with spec.revision {next}",
         status.store_epoch.unwrap_or(0),
         status.store_index.unwrap_or(0),

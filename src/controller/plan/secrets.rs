@@ -15,6 +15,10 @@ pub(in crate::controller) fn to_look_at(
     resource: &JoinToken,
     standing: &Standing,
 ) -> (bool, Option<String>) {
+    if resource.metadata.deletion_timestamp.is_some() {
+        // The garbage collector takes them; and in a namespace that is being deleted the right to read them may have gone.
+        return (false, None);
+    }
     let status = resource.status.as_ref();
     let reported = status.and_then(|status| status.secret_name.clone());
     let by_spec = match &standing.in_force {
@@ -117,7 +121,8 @@ fn render(view: &View<'_>, in_force: &InForce) -> Result<SecretContent, Obstacle
         issued_at_ms: record.issued_at_ms,
         expires_at_ms: record.expires_at_ms,
     };
-    SecretContent::render(view.minting, view.store.audience, minted).map_err(Obstacle::Unrenderable)
+    SecretContent::render(view.minting, view.founded.store_id, minted)
+        .map_err(Obstacle::Unrenderable)
 }
 
 fn scrub(view: &View<'_>) -> Vec<Effect> {

@@ -8,6 +8,7 @@ use crate::lifecycle::record::Origin;
 use crate::lifecycle::{Phase, Reason, Record};
 
 use super::super::former::is_import;
+use super::super::ownership::Owner;
 use super::super::standing::InForce;
 use super::super::view::View;
 use super::{Obstacle, conditions, knows_more};
@@ -23,8 +24,9 @@ pub(super) fn desired(
         // At its old place in the log: as long as it stands there it is not taken for what this store says.
         _ if knows_more(view) => of_former_store(&old),
         Some(in_force) if is_import(view, in_force) => JoinTokenStatus {
-            store_epoch: Some(position(view, in_force, &old).0),
-            store_index: Some(position(view, in_force, &old).1),
+            store_id: Some(view.founded.store_id.to_string()),
+            store_epoch: Some(position(view, in_force).0),
+            store_index: Some(position(view, in_force).1),
             ..of_former_store(&old)
         },
         Some(in_force) => of_issuance(view, in_force, &old),
@@ -35,18 +37,32 @@ pub(super) fn desired(
         {
             of_former_store(&old)
         }
-        None => JoinTokenStatus {
-            phase: Some(api::Phase::Pending),
-            joiner: Some(expected(view)),
-            store_epoch: old.store_epoch,
-            store_index: old.store_index,
-            ..JoinTokenStatus::default()
-        },
+        None => pending(view, &old),
     };
+    if view.owner() == Owner::Ours {
+        // Earlier releases left it out.
+        status.store_id = Some(view.founded.store_id.to_string());
+    }
     status.observed_generation = view.resource.metadata.generation.unwrap_or_default();
     status.secret_name = secret_name;
     status.conditions = conditions::desired(view, &old, &status, obstacle);
     status
+}
+
+/// Nothing is registered, and the resource is this store's from now on.
+fn pending(view: &View<'_>, old: &JoinTokenStatus) -> JoinTokenStatus {
+    let (store_epoch, store_index) = match view.owner() {
+        Owner::Former => (Some(view.founded.epoch), None),
+        _ => (old.store_epoch, old.store_index),
+    };
+    JoinTokenStatus {
+        phase: Some(api::Phase::Pending),
+        joiner: Some(expected(view)),
+        store_id: Some(view.founded.store_id.to_string()),
+        store_epoch,
+        store_index,
+        ..JoinTokenStatus::default()
+    }
 }
 
 fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> JoinTokenStatus {
@@ -59,7 +75,8 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
     status.revision = Some(in_force.revision);
     status.reissues = Some(in_force.reissue);
     status.token_id = Some(token_id);
-    let (epoch, index) = position(view, in_force, old);
+    status.store_id = Some(view.founded.store_id.to_string());
+    let (epoch, index) = position(view, in_force);
     (status.store_epoch, status.store_index) = (Some(epoch), Some(index));
     if in_force.phase == Phase::Consumed {
         status.consumed_at = in_force.ended_at_ms.and_then(time);
@@ -76,20 +93,26 @@ fn of_issuance(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> Jo
 
 /// Where in the store's log the new status is. The API server lets the pair only grow. Where the status has more than
 /// the record, and this is the leader's look, it was edited or outlived the record it was made from: it stays as it is.
-fn position(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> (u64, u64) {
-    (view.store.epoch, in_force.changed_at_index).max(reported_at(old))
+fn position(view: &View<'_>, in_force: &InForce) -> (u64, u64) {
+    (view.founded.epoch, in_force.changed_at_index).max(reported_at(view))
 }
 
-/// Where in the store's log the status was, or claims to have been, when it was written.
-fn reported_at(old: &JoinTokenStatus) -> (u64, u64) {
-    (old.store_epoch.unwrap_or(0), old.store_index.unwrap_or(0))
+/// Where in this store's log the status was, or claims to have been, when it was written.
+fn reported_at(view: &View<'_>) -> (u64, u64) {
+    if view.owner() != Owner::Ours {
+        return (0, 0);
+    }
+    let status = view.resource.status.as_ref();
+    let epoch = status.and_then(|status| status.store_epoch);
+    let index = status.and_then(|status| status.store_index);
+    (epoch.unwrap_or(0), index.unwrap_or(0))
 }
 
 /// The store has changed this since the old status was written. What else the status says is no measure of what was
 /// told already: it can be edited, while the API server lets this pair only grow.
-pub(super) fn is_news(view: &View<'_>, in_force: &InForce, old: &JoinTokenStatus) -> bool {
+pub(super) fn is_news(view: &View<'_>, in_force: &InForce) -> bool {
     // Known to be wrong.
-    view.status_ahead || (view.store.epoch, in_force.changed_at_index) > reported_at(old)
+    view.status_ahead || (view.founded.epoch, in_force.changed_at_index) > reported_at(view)
 }
 
 fn of_record(status: &mut JoinTokenStatus, record: &Record) {

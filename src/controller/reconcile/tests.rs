@@ -1,24 +1,26 @@
 //! A reconciliation on a watch's copy that is behind.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper::{Request, Response};
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 use tower::service_fn;
 
 use super::*;
 use crate::clock::ManualClock;
 use crate::controller::{Effect, Minting};
-use crate::lifecycle::Phase;
-use crate::lifecycle::command::{AdoptKey, Founded, Register};
+use crate::lifecycle::command::{AdoptKey, Begin, Founded, Register};
+use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Phase, Record, Settings};
 use crate::store::reference::InMemoryStore;
-use crate::store::submit;
+use crate::store::{Change, Committed, StoreError, submit};
 use crate::telemetry::metrics::Metrics;
-use crate::token::{Delivery, KeyId, Purpose, SigningKey, StoreId};
+use crate::token::{Delivery, JoinerId, KeyId, Purpose, SigningKey, StoreId};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -71,15 +73,9 @@ fn client(resource: JoinToken) -> Client {
     Client::new(service, "default")
 }
 
-/// After a conflict the controller reads the resource itself and may thus be ahead of its watch. The next
-/// reconciliation then starts from an older copy than the last one ended with. It once ended the token
-/// of the new revision because of the old revision's `revoked`, and took its own re-issue for
-/// somebody else's.
-#[tokio::test]
-async fn nothing_is_proposed_on_an_old_copy() {
-    let clock = ManualClock::new(NOW_MS);
+/// A store that is founded and has its key.
+async fn founded_store(clock: &ManualClock, key: &SigningKey) -> Arc<InMemoryStore> {
     let store = Arc::new(InMemoryStore::new(Arc::new(clock.clone())));
-    let key = SigningKey::from_bytes(Purpose::Resource, KeyId([1; 8]), &[2; 32]);
     let founded = Founded {
         store_id: StoreId([9; 16]),
         epoch: 1,
@@ -95,17 +91,21 @@ async fn nothing_is_proposed_on_an_old_copy() {
         node_pattern: None,
     };
     submit(&*store, adopt).await.unwrap();
-    let now = resource("20", json!({"revision": 2}));
-    let register: Register =
-        frozen::registration(&now, "ns-1", TokenId([0xab; 16]), key.id()).unwrap();
-    submit(&*store, register).await.unwrap();
+    store
+}
 
-    let effects = Arc::new(Noted::default());
-    let reconciler = Reconciler {
-        client: client(now),
+fn reconciler(
+    resource: JoinToken,
+    store: Arc<dyn TokenStore>,
+    effects: Arc<dyn Effects>,
+    clock: ManualClock,
+    key: SigningKey,
+) -> Reconciler {
+    Reconciler {
+        client: client(resource),
         health: store.health(),
         store: store.clone(),
-        effects: effects.clone(),
+        effects,
         clock: Arc::new(clock),
         config: ControllerConfig::default(),
         minting: Minting {
@@ -118,11 +118,157 @@ async fn nothing_is_proposed_on_an_old_copy() {
         },
         metrics: Metrics::new(store.health()).controller,
         keys_in_order: watch::Sender::new(true).subscribe(),
-    };
+        scope: Scope {
+            store,
+            class: None,
+            former: watch::Sender::new(Default::default()).subscribe(),
+        },
+        rewrites: Rewrites::default(),
+        others: Others::default(),
+        namespaces: Namespaces::default(),
+        latest: Latest::default(),
+    }
+}
+
+/// After a conflict the controller reads the resource itself and may thus be ahead of its watch. The next
+/// reconciliation then starts from an older copy than the last one ended with. It once ended the token
+/// of the new revision because of the old revision's `revoked`, and took its own re-issue for
+/// somebody else's.
+#[tokio::test]
+async fn nothing_is_proposed_on_an_old_copy() {
+    let clock = ManualClock::new(NOW_MS);
+    let key = SigningKey::from_bytes(Purpose::Resource, KeyId([1; 8]), &[2; 32]);
+    let store = founded_store(&clock, &key).await;
+    let now = resource("20", json!({"revision": 2}));
+    let register: Register =
+        frozen::registration(&now, "ns-1", TokenId([0xab; 16]), key.id()).unwrap();
+    submit(&*store, register).await.unwrap();
+
+    let effects = Arc::new(Noted::default());
+    let reconciler = reconciler(now, store.clone(), effects.clone(), clock, key);
     let old = resource("10", json!({"revision": 1, "revoked": true}));
     reconciler.reconcile(&old).await.unwrap();
     let noted = effects.0.lock().unwrap().clone();
     assert_eq!(noted, ["create_secret", "write_status", "publish"]);
     let record = store.record(&TokenId([0xab; 16])).unwrap();
     assert_eq!(record.phase, Phase::Issued);
+}
+
+/// A replica that has just begun to lead and has not applied everything yet: what it answers is old, until a barrier.
+struct Behind {
+    now: Arc<InMemoryStore>,
+    old: InMemoryStore,
+    has_caught_up: AtomicBool,
+}
+
+impl Behind {
+    fn store(&self) -> &InMemoryStore {
+        match self.has_caught_up.load(Ordering::SeqCst) {
+            true => &self.now,
+            false => &self.old,
+        }
+    }
+}
+
+impl TokenStore for Behind {
+    fn propose(&self, operation: Operation) -> BoxFuture<'_, Result<Committed, StoreError>> {
+        self.now.propose(operation)
+    }
+
+    fn barrier(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.has_caught_up.store(true, Ordering::SeqCst);
+        self.now.barrier()
+    }
+
+    fn record(&self, token_id: &TokenId) -> Option<Record> {
+        self.store().record(token_id)
+    }
+
+    fn issuance(&self, issuance: &Issuance) -> Option<IssuanceEntry> {
+        self.store().issuance(issuance)
+    }
+
+    fn keys(&self) -> Vec<AdoptKey> {
+        self.store().keys()
+    }
+
+    fn founded(&self) -> Option<Founded> {
+        self.store().founded()
+    }
+
+    fn restored_at(&self) -> Option<u64> {
+        self.store().restored_at()
+    }
+
+    fn settings(&self) -> Settings {
+        self.store().settings()
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
+        self.now.changes()
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.now.health()
+    }
+}
+
+/// Whether anything was committed is seen by the store's own index.
+#[tokio::test]
+async fn a_replica_that_is_behind_is_not_taken_for_a_store_that_was_set_back() {
+    let clock = ManualClock::new(NOW_MS);
+    let key = SigningKey::from_bytes(Purpose::Resource, KeyId([1; 8]), &[2; 32]);
+    let store = founded_store(&clock, &key).await;
+    let mut resource = resource("20", json!({}));
+    let register =
+        |id| frozen::registration(&resource, "ns-1", TokenId([id; 16]), key.id()).unwrap();
+    submit(&*store, register(0xab)).await.unwrap();
+    let old = InMemoryStore::with_state(Arc::new(clock.clone()), store.state());
+    let before = store.record(&TokenId([0xab; 16])).unwrap().changed_at_index;
+    let begin = Begin {
+        token_id: TokenId([0xab; 16]),
+        joiner: JoinerId([5; 32]),
+        holder: [5; 16],
+        address: None,
+        registration: None,
+    };
+    submit(&*store, begin).await.unwrap();
+    let claimed = store.record(&TokenId([0xab; 16])).unwrap();
+    assert!(claimed.changed_at_index > before);
+    resource.status = serde_json::from_value(json!({
+        "phase": "InFlight", "revision": 1, "reissues": 0, "tokenId": "ab".repeat(16),
+        "storeId": "09".repeat(16), "storeEpoch": 1, "storeIndex": claimed.changed_at_index,
+    }))
+    .unwrap();
+    for (is_behind, record) in [(true, Phase::InFlight), (false, Phase::Aborted)] {
+        let behind = Arc::new(Behind {
+            now: match is_behind {
+                true => store.clone(),
+                // It will never know more.
+                false => {
+                    let state = old.state();
+                    Arc::new(InMemoryStore::with_state(Arc::new(clock.clone()), state))
+                }
+            },
+            old: InMemoryStore::with_state(Arc::new(clock.clone()), old.state()),
+            has_caught_up: AtomicBool::new(false),
+        });
+        let effects = Arc::new(Noted::default());
+        let reconciler = reconciler(
+            resource.clone(),
+            behind.clone(),
+            effects.clone(),
+            clock.clone(),
+            key.clone(),
+        );
+        // What is noted is not done, so that a token is to be ended for ever.
+        let _ = reconciler.reconcile(&resource).await;
+        let noted = effects.0.lock().unwrap().clone();
+        assert!(behind.has_caught_up.load(Ordering::SeqCst));
+        assert_eq!(
+            noted.contains(&"abort"),
+            record == Phase::Aborted,
+            "{noted:?}"
+        );
+    }
 }

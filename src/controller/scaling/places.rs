@@ -87,7 +87,7 @@ impl Places {
 fn stands_without(members: &Members, gone: u64) -> bool {
     let left = (members.members.iter())
         .filter(|member| member.role != Role::Learner && member.node_id != gone);
-    let there = left.clone().filter(|member| member.is_present()).count();
+    let there = left.clone().filter(|member| member.counts()).count();
     there > left.count() / 2
 }
 
@@ -116,6 +116,7 @@ mod tests {
             lag: None,
             heard_ms_ago: Some(0),
             clock_ahead_ms: None,
+            is_stalled: false,
         }
     }
 
@@ -141,6 +142,7 @@ mod tests {
         }
         Members {
             is_changing: false,
+            is_ready: true,
             term: 1,
             leader: Some(members[0].node_id),
             members,

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::leaving::Leaving;
 use super::places::{Next, Places};
 use super::stateful_set::StatefulSetOfOurs;
+use crate::controller::api_error::told;
 use crate::store::{Members, PeerAddress, RaftStore, Role};
 use crate::telemetry::metrics::ControllerMetrics;
 
@@ -81,7 +82,9 @@ impl Scaling {
     }
 
     fn take(&self, wanted: Option<usize>) {
-        let is_new = self.wanted.send_replace(wanted) != wanted;
+        let is_new = self
+            .wanted
+            .send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
         // Where the number is not known, or all are stopped, whoever was to be let in still is.
         let Some(wanted) = wanted.filter(|_| is_new) else {
             return;
@@ -149,7 +152,11 @@ impl Scaling {
             }
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(%error, stateful_set = self.stateful_set.name(), "the StatefulSet cannot be read: nobody is removed from the group");
+                tracing::warn!(
+                    error = told(&error),
+                    stateful_set = self.stateful_set.name(),
+                    "the StatefulSet cannot be read: nobody is removed from the group"
+                );
                 return;
             }
         }

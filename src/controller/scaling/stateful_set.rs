@@ -7,6 +7,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 
+use crate::controller::api_error::told_of_watch;
+
 /// One StatefulSet, by its name: no other is ever asked for.
 #[derive(Debug, Clone)]
 pub(super) struct StatefulSetOfOurs {
@@ -41,7 +43,11 @@ impl StatefulSetOfOurs {
                 match seen {
                     Ok(seen) => tell(seen.as_ref().and_then(wanted)),
                     Err(error) => {
-                        tracing::warn!(%error, stateful_set = self.name, "the watch on the StatefulSet failed; it is tried again");
+                        tracing::warn!(
+                            error = told_of_watch(&error),
+                            stateful_set = self.name,
+                            "the watch on the StatefulSet failed; it is tried again"
+                        );
                     }
                 }
             }

@@ -202,7 +202,8 @@ impl Unfinished {
                 store_id: report.store_id,
                 epoch: report.epoch,
             };
-            take_over(cluster, mark, ours, &staging.made_keys(), between).await?;
+            let former = report.former_store_id;
+            take_over(cluster, mark, ours, former, &staging.made_keys(), between).await?;
             // Nothing opens the folder while they are still in it.
             staging.forget_keys()?;
             between()?;

@@ -26,7 +26,13 @@ const READY: &str = "restore.ready";
 const FORMER_KEYS: &str = "keys.before-restore";
 
 /// What may lie in an empty folder: what locks it, what a killed process left, what file systems put there, and what an earlier restore left.
-const NOTHING: [&str; 4] = ["founding.lock", "admin.sock", "lost+found", UNFINISHED];
+const NOTHING: [&str; 5] = [
+    "founding.lock",
+    "founding-object",
+    "admin.sock",
+    "lost+found",
+    UNFINISHED,
+];
 
 /// What was set aside of a replica that was removed, or is lost: what is recovered may lie in the new store's own volume.
 const ASIDE: &str = "removed-";

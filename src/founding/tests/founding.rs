@@ -306,3 +306,36 @@ async fn a_store_is_founded_above_every_epoch_that_is_told_of() {
     assert!(error.to_string().contains("JoinToken edge/n1"), "{error}");
     assert!(world.identity.lock().unwrap().is_none());
 }
+
+/// A second installation beside a living one: it once founded above the other's epoch, and ended its tokens.
+#[tokio::test]
+async fn no_store_is_founded_beside_what_is_another_stores() {
+    let world = Arc::new(World::default());
+    let stranger = |store_id, count| Stranger {
+        store_id,
+        place: "JoinToken edge/n1".to_owned(),
+        count,
+    };
+    let id = StoreId([7; 16]);
+    *world.strangers.lock().unwrap() = vec![stranger(Some(id), 3), stranger(None, 1)];
+    let Err(error) = start(&world).await else {
+        panic!("it was founded");
+    };
+    let said = error.to_string();
+    for part in [
+        &format!("JoinToken edge/n1, like 2 more, is of store {id}"),
+        "--class or --namespace",
+        &format!("--take-over {id} --take-over unnamed"),
+    ] {
+        assert!(said.contains(part), "{part:?} is missing: {said}");
+    }
+    assert!(!error.is_about_keys());
+    assert_eq!(*world.object.lock().unwrap(), None);
+    assert!(world.items.lock().unwrap().is_empty());
+    assert!(world.identity.lock().unwrap().is_none());
+    // Once there is a store nobody asks any more.
+    world.strangers.lock().unwrap().clear();
+    start(&world).await.unwrap();
+    *world.strangers.lock().unwrap() = vec![stranger(Some(id), 3)];
+    start(&world).await.unwrap();
+}

@@ -95,3 +95,26 @@ async fn keys_that_cannot_be_looked_at_change_nothing() {
     watched.guard.look().await;
     assert_eq!(issues(&watched.store).await, Err(StoreError::KeysAmiss));
 }
+
+/// Each change of what it says has every resource looked at: what it says at each look must not count as one.
+#[tokio::test]
+async fn looks_that_find_everything_as_before_tell_nobody() {
+    let mut watched = watched().await;
+    let mut in_order = watched.guard.in_order();
+    let items = watched.world.items.lock().unwrap().clone();
+    for is_whole in [true, false, true] {
+        let there = if is_whole {
+            items.clone()
+        } else {
+            Default::default()
+        };
+        *watched.world.items.lock().unwrap() = there;
+        watched.guard.look().await;
+        let before = *in_order.borrow_and_update();
+        assert_eq!(before, is_whole);
+        for _ in 0..3 {
+            watched.guard.look().await;
+            assert!(!in_order.has_changed().unwrap(), "{is_whole}");
+        }
+    }
+}

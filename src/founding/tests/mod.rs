@@ -35,6 +35,8 @@ struct World {
     log: Mutex<Option<Arc<InMemoryStore>>>,
     /// The greatest epoch in a status.
     former: Mutex<u64>,
+    /// Stores that statuses tell of and that were not taken over.
+    strangers: Mutex<Vec<Stranger>>,
     is_out_of_reach: Mutex<bool>,
 }
 
@@ -194,6 +196,10 @@ impl FormerEpochs for Parts {
             epoch: *self.0.world.former.lock().unwrap(),
             place: "JoinToken edge/n1".to_owned(),
         }))
+    }
+
+    fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>> {
+        after_a_moment(Ok(self.0.world.strangers.lock().unwrap().clone()))
     }
 }
 

@@ -82,6 +82,11 @@ impl LogGauge {
     pub(crate) fn bytes_written(&self) -> u64 {
         self.0.lock().bytes
     }
+
+    /// The last entry, present or purged.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.0.lock().entries.last()
+    }
 }
 
 /// Ends when the log is dropped and everything is written.

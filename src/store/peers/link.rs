@@ -26,6 +26,7 @@ use crate::token::StoreId;
 
 use super::message::{ANYBODY, Answer, Append, Ask, Piece, Refusal, Reply, Request};
 use super::transport::{CallError, PeerAddress, Transport};
+use super::whereabouts::Whereabouts;
 
 /// How long an answer to appended entries is waited for: a peer's disk may be slow for once.
 const APPEND: Duration = Duration::from_secs(2);
@@ -42,7 +43,7 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(crate) enum AskError {
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error("{by:016x} refused: {why:?}")]
+    #[error("{by:016x} refused: {}", why.as_str())]
     Refused { by: NodeId, why: Refusal },
 }
 
@@ -106,14 +107,16 @@ struct Acknowledgement {
 /// Makes openraft's ways to the members.
 pub(crate) struct Links<Rt> {
     caller: Caller,
+    whereabouts: Arc<Whereabouts>,
     acknowledged: Acknowledged,
     runtime: PhantomData<fn() -> Rt>,
 }
 
 impl<Rt> Links<Rt> {
-    pub(crate) fn new(caller: Caller) -> Self {
+    pub(crate) fn new(caller: Caller, whereabouts: Arc<Whereabouts>) -> Self {
         Self {
             caller,
+            whereabouts,
             acknowledged: Arc::default(),
             runtime: PhantomData,
         }
@@ -126,30 +129,40 @@ impl<Rt: AsyncRuntime> RaftNetworkFactory<TypeConfig<Rt>> for Links<Rt> {
     async fn new_client(&mut self, target: NodeId, member: &Member) -> Link<Rt> {
         Link {
             caller: self.caller.clone(),
+            whereabouts: self.whereabouts.clone(),
             acknowledged: self.acknowledged.clone(),
             to: target,
-            address: PeerAddress::new(&member.address),
+            began_at: PeerAddress::new(&member.address),
             runtime: PhantomData,
         }
     }
 }
 
-/// The way to one member.
+/// The way to one member, wherever it is.
 pub(crate) struct Link<Rt> {
     caller: Caller,
+    whereabouts: Arc<Whereabouts>,
     acknowledged: Acknowledged,
     to: NodeId,
-    address: PeerAddress,
+    /// Where its entry said that it was when openraft made this.
+    began_at: PeerAddress,
     runtime: PhantomData<fn() -> Rt>,
 }
 
 impl<Rt: AsyncRuntime> Link<Rt> {
+    /// Where it is now: openraft keeps this for as long as it leads, while the member may move.
+    fn address(&self) -> PeerAddress {
+        let known = self.whereabouts.of(self.to);
+        let known = known.filter(|_| !faults::is_on(Fault::AddressKept));
+        known.unwrap_or_else(|| self.began_at.clone())
+    }
+
     fn ask(
         &self,
         ask: Ask,
         patience: Duration,
     ) -> impl Future<Output = Result<Reply, AskError>> + Send + use<Rt> {
-        let asked = (self.caller).ask::<Rt>(&self.address, self.to, ask, patience);
+        let asked = (self.caller).ask::<Rt>(&self.address(), self.to, ask, patience);
         asked.map(|answered| answered.map(|(_, reply)| reply))
     }
 

@@ -1,5 +1,6 @@
 //! The other replicas of the group: what is said to them, and how they are reached.
 
+mod doubles;
 mod forwards;
 mod link;
 mod message;
@@ -8,12 +9,15 @@ mod promise;
 mod roster;
 mod service;
 mod transport;
+mod whereabouts;
 
+pub(crate) use doubles::Doubles;
 pub(crate) use forwards::Forwards;
 pub(crate) use link::{AskError, Caller, Links};
 pub(crate) use message::{ANYBODY, Ask, Pulse, Refusal, Reply};
 #[cfg(debug_assertions)]
-pub use promise::{EntryName, Overheard, Promise, Ruler, overhear};
-pub(crate) use roster::{Heard, LATELY_MS, Roster};
+pub use promise::{EntryName, Overheard, Promise, Ruler, entries_sent, overhear};
+pub(crate) use roster::{Heard, LATELY_MS};
 pub(crate) use service::Service;
 pub use transport::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
+pub(crate) use whereabouts::Whereabouts;

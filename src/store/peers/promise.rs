@@ -86,6 +86,15 @@ pub fn overhear(request: &[u8], answer: &[u8]) -> Option<Overheard> {
     Some(Overheard { promise, sent })
 }
 
+/// How many entries of the log are sent in a request; `None` if it sends none of the log.
+pub fn entries_sent(request: &[u8]) -> Option<usize> {
+    match Request::decode(request).ok()?.ask {
+        Ask::Append(append) => Some(append.entries.len()),
+        Ask::Snapshot(_) => Some(1),
+        _ => None,
+    }
+}
+
 fn as_bytes(entry: &crate::store::types::Entry) -> (EntryName, Vec<u8>) {
     let mut w = Writer::new();
     Record::encode_entry(entry, &mut w);

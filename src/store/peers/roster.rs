@@ -31,7 +31,7 @@ impl Heard {
         self.pulse.clock_ms.saturating_add(since)
     }
 
-    const fn is_within(&self, boot_ms: u64, within_ms: u64) -> bool {
+    pub(super) const fn is_within(&self, boot_ms: u64, within_ms: u64) -> bool {
         boot_ms.saturating_sub(self.at_boot_ms) <= within_ms
     }
 }

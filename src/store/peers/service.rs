@@ -123,6 +123,7 @@ async fn reply<Rt: AsyncRuntime>(
             last,
             leadership_transfer,
         } => {
+            store.is_sought(from);
             let mut rpc = VoteRequest::new(vote, last);
             rpc.leadership_transfer = leadership_transfer;
             let raft = store.raft();
@@ -191,6 +192,9 @@ async fn append_entries<Rt: AsyncRuntime>(store: &Inner<Rt>, append: Append) -> 
         leader_commit: append.committed,
     };
     let appended = store.raft().append_entries(rpc).await;
+    if !matches!(appended, Ok(AppendEntriesResponse::HigherVote(_)) | Err(_)) {
+        store.follows();
+    }
     appended.map_or_else(refuse, |response| match response {
         AppendEntriesResponse::Success => Reply::Appended,
         AppendEntriesResponse::PartialSuccess(last) => Reply::AppendedTo(last),
@@ -217,6 +221,7 @@ async fn receive<Rt: AsyncRuntime>(
     let Some(image) = put_together(incoming, from, &piece) else {
         return Reply::Lost;
     };
+    store.follows();
     let Some(image) = image else {
         return Reply::Received(piece.vote);
     };

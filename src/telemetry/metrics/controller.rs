@@ -59,15 +59,25 @@ pub struct ControllerMetrics {
     effects: Family<Effect, Counter>,
     replicas_wanted: Gauge,
     replicas_in_group: Gauge,
+    watches: Gauge,
+    watches_failing: Gauge,
     phases: Phases,
 }
 
-/// Counts resources by their phase, from a closed set of the resource's.
-type CountPhases = dyn Fn() -> BTreeMap<&'static str, i64> + Send + Sync;
+/// How many resources there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// By phase, from a closed set of the resource's.
+    pub phases: BTreeMap<&'static str, i64>,
+    /// Another store's, which are left alone.
+    pub foreign: i64,
+}
 
-/// Whoever can say how many resources are in each phase, asked when a scrape asks.
+type Count = dyn Fn() -> Counted + Send + Sync;
+
+/// Whoever can say how many resources there are, asked when a scrape asks.
 #[derive(Clone, Default)]
-struct Phases(Arc<Mutex<Vec<Box<CountPhases>>>>);
+struct Phases(Arc<Mutex<Vec<Box<Count>>>>);
 
 impl fmt::Debug for Phases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,11 +88,21 @@ impl fmt::Debug for Phases {
 impl Collector for Phases {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let mut phases = BTreeMap::new();
+        let mut foreign = 0;
         for count in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            for (phase, count) in count() {
+            let counted = count();
+            foreign += counted.foreign;
+            for (phase, count) in counted.phases {
                 *phases.entry(phase).or_insert(0) += count;
             }
         }
+        let foreign_resources = encoder.encode_descriptor(
+            "controller_foreign_resources",
+            "JoinTokens that another store looks after, which this operator leaves alone",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(foreign).encode(foreign_resources)?;
         let mut family = encoder.encode_descriptor(
             "controller_resources",
             "JoinTokens by phase, as this replica watches them",
@@ -108,6 +128,8 @@ impl ControllerMetrics {
             effects: Family::default(),
             replicas_wanted: Gauge::default(),
             replicas_in_group: Gauge::default(),
+            watches: Gauge::default(),
+            watches_failing: Gauge::default(),
             phases: Phases::default(),
         };
         registry.register(
@@ -141,6 +163,16 @@ impl ControllerMetrics {
             "How many of them are let into the group: the odd number that is not above",
             metrics.replicas_in_group.clone(),
         );
+        registry.register(
+            "watches",
+            "Watches on JoinTokens: one for each namespace that is named, or one for all",
+            metrics.watches.clone(),
+        );
+        registry.register(
+            "watches_failing",
+            "Of these, how many are of namespaces where JoinTokens could not be listed when last looked",
+            metrics.watches_failing.clone(),
+        );
         metrics
     }
 
@@ -149,11 +181,8 @@ impl ControllerMetrics {
         Box::new(self.phases.clone())
     }
 
-    /// From now on a scrape asks this too for how many resources are in each phase.
-    pub fn count_phases_by(
-        &self,
-        count: impl Fn() -> BTreeMap<&'static str, i64> + Send + Sync + 'static,
-    ) {
+    /// From now on a scrape asks this too for how many resources there are.
+    pub fn count_resources_by(&self, count: impl Fn() -> Counted + Send + Sync + 'static) {
         let mut phases = self.phases.0.lock().unwrap_or_else(PoisonError::into_inner);
         phases.push(Box::new(count));
     }
@@ -175,6 +204,13 @@ impl ControllerMetrics {
         let number = |of| i64::try_from(of).unwrap_or(i64::MAX);
         self.replicas_wanted.set(number(wanted));
         self.replicas_in_group.set(number(in_group));
+    }
+
+    /// JoinTokens are watched in so many places, of which so many cannot be listed.
+    pub fn watched(&self, places: usize, failing: usize) {
+        let number = |of| i64::try_from(of).unwrap_or(i64::MAX);
+        self.watches.set(number(places));
+        self.watches_failing.set(number(failing));
     }
 
     /// The controller wrote or proposed something; `effect` is of its closed set.

@@ -3,6 +3,7 @@
 
 mod controller;
 mod door;
+mod log;
 mod store;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::store::Health;
 
-pub use controller::{ControllerMetrics, Reconciled};
+pub use controller::{ControllerMetrics, Counted, Reconciled};
 pub use door::DoorMetrics;
 pub use store::MeteredStore;
 
@@ -27,6 +28,8 @@ pub struct Metrics {
     registry: Registry,
     /// 1 while every key is as the store was founded with it.
     pub keys_in_order: Gauge,
+    /// 1 while how far the log has been is remembered outside of the data folder.
+    pub mark_in_order: Gauge,
     /// The controller's part.
     pub controller: ControllerMetrics,
     /// The door's part: also who writes its refusals down.
@@ -44,12 +47,20 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry.register_collector(Box::new(HealthCollector(health)));
+        registry.register_collector(Box::new(log::LogCollector));
         let keys_in_order = Gauge::default();
         keys_in_order.set(1);
         registry.register(
             "keys_in_order",
             "1 while every key is as the store was founded with it; else nothing is minted or signed",
             keys_in_order.clone(),
+        );
+        let mark_in_order = Gauge::default();
+        mark_in_order.set(1);
+        registry.register(
+            "mark_in_order",
+            "1 while how far the log has been is remembered outside of the data folder, as far as this replica has to see to it",
+            mark_in_order.clone(),
         );
         let store = StoreMetrics::register(registry.sub_registry_with_prefix("store"));
         let controller =
@@ -59,6 +70,7 @@ impl Metrics {
         Self {
             registry,
             keys_in_order,
+            mark_in_order,
             controller,
             door,
             store,

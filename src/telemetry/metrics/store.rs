@@ -41,6 +41,11 @@ impl Collector for HealthCollector {
                 number(health.committed_index),
             ),
             (
+                "store_ready",
+                "1 if this replica is fit to serve, as /readyz says",
+                i64::from(health.is_ready()),
+            ),
+            (
                 "store_leader",
                 "1 if this replica leads",
                 i64::from(health.is_leader),

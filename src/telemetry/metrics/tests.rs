@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ fn a_scrape_shows_the_store_as_it_is_now() {
     sender.send_replace(Health {
         suspended: false,
         cut_off: false,
+        stalled: false,
         is_leader: true,
         leader_known: true,
         applied_index: 41,
@@ -58,8 +60,14 @@ fn a_scrape_shows_the_store_as_it_is_now() {
     let text = metrics.encode().unwrap();
     assert_eq!(value(&text, "jointoken_store_leader"), 1.0);
     assert_eq!(value(&text, "jointoken_store_leader_known"), 1.0);
+    assert_eq!(value(&text, "jointoken_store_ready"), 1.0);
     assert_eq!(value(&text, "jointoken_store_applied_index"), 41.0);
     assert_eq!(value(&text, "jointoken_store_committed_index"), 42.0);
+
+    // Whatever else is well.
+    sender.send_modify(|health| health.stalled = true);
+    let text = metrics.encode().unwrap();
+    assert_eq!(value(&text, "jointoken_store_ready"), 0.0);
 }
 
 #[test]
@@ -83,17 +91,25 @@ fn reconciliations_are_counted_by_their_end_and_errors_by_category() {
 #[test]
 fn resources_are_counted_when_somebody_asks_over_all_watches() {
     let metrics = Metrics::new(watch::channel(Health::default()).1);
-    let counted = || [("Issued", 2), ("Consumed", 1)].into();
-    metrics.controller.count_phases_by(counted);
-    metrics
-        .controller
-        .count_phases_by(|| [("Issued", 3)].into());
+    let counted = |phases: &[(&'static str, i64)], foreign| {
+        let phases = phases.iter().copied().collect();
+        move || Counted {
+            phases: BTreeMap::clone(&phases),
+            foreign,
+        }
+    };
+    let first = counted(&[("Issued", 2), ("Consumed", 1)], 3);
+    metrics.controller.count_resources_by(first);
+    let second = counted(&[("Issued", 3)], 1);
+    metrics.controller.count_resources_by(second);
     let text = metrics.encode().unwrap();
     let of = |phase: &str| {
         let name = format!("jointoken_controller_resources{{phase=\"{phase}\"}}");
         value(&text, &name)
     };
     assert_eq!((of("Issued"), of("Consumed")), (5.0, 1.0));
+    let foreign = value(&text, "jointoken_controller_foreign_resources");
+    assert_eq!(foreign, 4.0);
 }
 
 #[tokio::test]

@@ -257,6 +257,10 @@ fn malformed_claims_are_refused_under_a_fitting_crc() {
     assert_eq!(parse_error(&sealed(&[])), ParseError::CutShort);
 }
 
+fn base64(text: &str) -> String {
+    data_encoding::BASE64.encode(text.as_bytes())
+}
+
 #[test]
 fn other_strings_are_told_what_they_are() {
     let file = OfflineKeyFile::new(offline_key(), edge_policy(), AUDIENCE, delivery()).unwrap();
@@ -277,9 +281,23 @@ fn other_strings_are_told_what_they_are() {
         (&"a".repeat(1025), ParseError::TooLong),
         (&format!("jt1_{}", "A".repeat(1021)), ParseError::TooLong),
         (&file.render(), ParseError::SigningKey),
+        (&base64(&token.expose()[..5]), ParseError::Base64),
+        (&base64(token.expose()), ParseError::Base64),
+        (&base64(&"jt1_A".repeat(200)), ParseError::Base64),
+        (
+            &base64(&format!("{}\n", "0f".repeat(48))),
+            ParseError::Base64,
+        ),
+        (&base64(&"0F".repeat(48)), ParseError::Base64),
+        (&base64(&"é".repeat(48)), ParseError::NotAToken),
+        (&base64(&file.render()), ParseError::SigningKey),
     ] {
         assert_eq!(parse_error(text), error);
     }
+    assert_eq!(
+        OfflineKeyFile::parse(&base64(&file.render())).unwrap_err(),
+        KeyFileError::Base64
+    );
     assert_eq!(
         ParseError::UnknownVersion(2).to_string(),
         "this is a token of version jt2, and this program reads jt1: use the release that the token's issuer has"

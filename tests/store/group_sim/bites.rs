@@ -9,7 +9,7 @@ use super::{live_or_panic, number};
 
 /// Each fault, and within how many seeds it is found, from whichever seed on (`JOINTOKEN_FIRST_SEED`): about six times as
 /// many as it takes on average.
-const FAULTS: [(Fault, u64); 25] = [
+const FAULTS: [(Fault, u64); 27] = [
     (Fault::AcknowledgeBeforeSync, 1),
     (Fault::VoteNotSynced, 1),
     (Fault::NameBeforeContents, 10),
@@ -30,7 +30,9 @@ const FAULTS: [(Fault, u64); 25] = [
     (Fault::EmptyReplicaFounds, 150),
     (Fault::NodeIdUsedAgain, 30),
     (Fault::SetBackTooSoon, 400),
+    (Fault::SetBackCampaigns, 300),
     (Fault::AcknowledgedTakenBack, 200),
+    (Fault::AddressKept, 80),
     (Fault::RevisionMintedTwice, 10),
     (Fault::RevokedServedAgain, 60),
     (Fault::PredecessorNotBarred, 100),
@@ -41,6 +43,7 @@ const FAULTS: [(Fault, u64); 25] = [
 fn every_fault_is_found() {
     // From other seeds on it is seen whether the limits are luck.
     let first = number("JOINTOKEN_FIRST_SEED").unwrap_or(0);
+    let only = std::env::var("JOINTOKEN_FAULT").ok();
     let next = AtomicUsize::new(0);
     let missed = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -48,6 +51,12 @@ fn every_fault_is_found() {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((fault, seeds)) = FAULTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if only
+                        .as_ref()
+                        .is_some_and(|only| *only != format!("{fault:?}"))
+                    {
+                        continue;
+                    }
                     let _guard = faults::switch_on(*fault);
                     let began = std::time::Instant::now();
                     let found = (first..first + seeds)

@@ -79,14 +79,20 @@ enum Shape {
     Shrinks,
     /// Some disks are set back to what they held before.
     SetsBack,
+    /// Those of a majority, or all, are set back together.
+    SetsBackTogether,
     /// A disk is copied over another's: two have the same node id.
     CopiesADisk,
+    /// Replicas are started at other addresses.
+    Moves,
 }
 
 impl Shape {
     fn draw(rng: &mut SmallRng) -> Self {
         match rng.random_range(0..24) {
-            0..=11 => Self::Same,
+            0..=8 => Self::Same,
+            9 => Self::SetsBackTogether,
+            10 | 11 => Self::Moves,
             12 | 13 => Self::LosesADisk {
                 the_first_and_cut_off: false,
             },
@@ -118,6 +124,8 @@ pub fn live(seed: u64) -> Result<Life, String> {
         _ => [3, 3, 5][rng.random_range(0..3)],
     };
     let world = World::new(&mut rng, size);
+    // Where nothing remembers it, disks are set back only when nothing rests on them.
+    (world.remembers).store(shape != Shape::SetsBack, Ordering::Relaxed);
     runtime.block_on(async {
         let lived = pin!(world.clone().live(rng, shape));
         let judged = pin!(world.clone().until_wrong());
@@ -206,7 +214,9 @@ impl World {
                 self.shrink(rng, 1).await;
             }
             Shape::SetsBack => self.set_disks_back(rng).await,
+            Shape::SetsBackTogether => self.set_disks_back_together(rng).await,
             Shape::CopiesADisk => self.run_a_copy(rng).await,
+            Shape::Moves => self.change_addresses(rng).await,
         }
     }
 

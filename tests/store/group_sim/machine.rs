@@ -1,11 +1,13 @@
 //! One machine: its disk, its clock, and the process on it, if one runs.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jointoken::clock::Clock;
 use jointoken::store::{PeerAddress, RaftStore};
+use tokio::sync::watch;
 
 use crate::sim_disk::SimDisk;
 use crate::sim_net::now;
@@ -59,6 +61,8 @@ pub enum Excuse {
 
 pub struct Machine {
     pub address: PeerAddress,
+    /// What its process is told of the group's addresses.
+    pub list: watch::Sender<BTreeSet<PeerAddress>>,
     pub disk: SimDisk,
     pub clock: Arc<SimClock>,
     /// How many processes there were.
@@ -73,6 +77,7 @@ impl Machine {
     pub fn new(address: PeerAddress, seed: u64) -> Self {
         Self {
             address,
+            list: watch::Sender::default(),
             disk: SimDisk::new(seed),
             clock: Arc::default(),
             processes: 0,

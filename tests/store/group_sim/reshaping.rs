@@ -326,7 +326,7 @@ impl World {
 
     /// Whatever these (which are down) have promised, all others have promised as well, and it is on their disks: they obey
     /// the same leader or a later one, and have all that it has.
-    fn can_spare(&self, set_back: &[usize]) -> bool {
+    pub(super) fn can_spare(&self, set_back: &[usize]) -> bool {
         let Some(leader) = self.leader() else {
             return false;
         };
@@ -355,7 +355,7 @@ impl World {
     }
 
     /// All but these take what is asked of them.
-    async fn must_serve(self: &Arc<Self>, rng: &mut SmallRng, except: &[usize]) {
+    pub(super) async fn must_serve(self: &Arc<Self>, rng: &mut SmallRng, except: &[usize]) {
         for n in (0..self.size()).filter(|n| !except.contains(n)) {
             let end = now() + SERVES;
             loop {

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use jointoken::faults::{self, Fault};
 use jointoken::store::{
-    GroupConfig, Health, Identity, PeerAddress, RaftStore, StoreConfig, TokenStore as _, identity,
+    GroupConfig, Health, Identity, PeerAddress, RaftStore, Reached, StoreConfig, TokenStore as _,
+    identity,
 };
 use openraft::AsyncRuntime as _;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::watch;
 
 use crate::sim_net::{SimNet, now};
 use crate::sim_runtime::Sim;
@@ -51,6 +51,9 @@ pub struct World {
     pub faults: AtomicU64,
     /// The disks that were set back.
     pub set_back: AtomicU64,
+    /// Something outside of the disks remembers how far the log was.
+    pub remembers: AtomicBool,
+    pub(super) mark: Mutex<Option<Reached>>,
     /// The states that were compared.
     pub compared: AtomicU64,
     pub(super) states: Mutex<BTreeMap<u64, u32>>,
@@ -89,6 +92,8 @@ impl World {
             quiet: AtomicBool::new(false),
             faults: AtomicU64::new(0),
             set_back: AtomicU64::new(0),
+            remembers: AtomicBool::new(true),
+            mark: Mutex::default(),
             compared: AtomicU64::new(0),
             states: Mutex::default(),
             wrong_clock: Mutex::default(),
@@ -165,22 +170,26 @@ impl World {
         if self.store(n).is_some() {
             return;
         }
-        let list: BTreeSet<_> = self.addresses().into_iter().collect();
-        let (disk, clock, port, address, process, excuse) = {
+        let addresses: BTreeSet<_> = self.addresses().into_iter().collect();
+        let (disk, clock, port, address, list, process, excuse) = {
             let mut machines = self.machines();
             let machine = &mut machines[n];
             machine.processes += 1;
             let process = machine.processes;
-            let port = self.net.port(&machine.address, process);
+            machine.list.send_replace(addresses);
+            let list = machine.list.subscribe();
+            // Another machine may have been at this address.
+            let port = (self.net).port(&machine.address, (n as u64) << 32 | process);
             self.oracle.watch(&machine.address, &machine.disk);
             let disk = Arc::new(machine.disk.session());
             let (clock, address) = (machine.clock.clone(), machine.address.clone());
-            (disk, clock, port, address, process, machine.excuse)
+            (disk, clock, port, address, list, process, machine.excuse)
         };
         let mut config = self.config.clone();
+        config.witnesses = self.remember();
         config.group = Some(GroupConfig {
             address,
-            list: watch::Sender::new(list).subscribe(),
+            list,
             transport: Arc::new(port.clone()),
         });
         let known = identity::read(&*disk, &config.data_dir);
@@ -323,7 +332,7 @@ impl World {
         }
     }
 
-    /// All run, know a leader, and vote.
+    /// All run, are fit to serve, and vote, and each calls all well.
     pub fn is_well(&self) -> bool {
         let addresses: BTreeSet<_> = self
             .addresses()
@@ -341,7 +350,8 @@ impl World {
             let voters = members
                 .iter()
                 .filter(|member| member.role.as_str() != "learner");
-            health.leader_known
+            health.is_ready()
+                && members.iter().all(|member| member.counts())
                 && !group.is_changing
                 && health.committed_index < health.applied_index + 20
                 && members.len() == addresses.len()

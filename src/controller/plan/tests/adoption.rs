@@ -193,3 +193,21 @@ fn who_joined_a_former_namespace_is_not_told() {
     let status = written(&scene.plan());
     assert_eq!(status.joiner.unwrap().node_name.as_deref(), Some("mine"));
 }
+
+#[test]
+fn a_resource_is_claimed_before_anything_is_registered() {
+    let fresh = ["add finalizer", "register revision 1", "plan again"];
+    let mut scene = Scene::new(json!({}));
+    assert_eq!(scene.play_until_proposal(), fresh);
+    let claim = scene.resource.metadata.annotations.as_ref().unwrap()[CLAIM].clone();
+    assert_eq!(claim, format!("{STORE}/uid-1"));
+    assert_eq!(scene.play_until_proposal(), &fresh[1..]);
+    // A finalizer that came with the manifest is no claim, and a claim of a store that was taken over is not this one's.
+    let mut scene = Scene::new(json!({}));
+    scene.resource.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    assert_eq!(scene.play_until_proposal(), fresh);
+    scene.former_stores = FormerStores::new([STORE].into());
+    scene.store_id = StoreId([8; 16]);
+    assert_eq!(scene.play_until_proposal(), fresh);
+    assert_eq!(scene.play_until_proposal(), &fresh[1..]);
+}

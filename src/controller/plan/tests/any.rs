@@ -77,12 +77,17 @@ fn any_status() -> impl Strategy<Value = Value> {
     ];
     prop_oneof![
         Just(json!(null)),
-        (name, token, 1..4u64, 0..3u64, 0..40u64).prop_map(
-            |(name, token, revision, epoch, index)| {
-                json!({
+        (name, token, 1..4u64, 0..3u64, 0..40u64, any::<bool>()).prop_map(
+            |(name, token, revision, epoch, index, is_named)| {
+                let mut status = json!({
                     "observedGeneration": 3, "phase": "Issued", "revision": revision, "tokenId": token,
                     "secretName": name, "storeEpoch": epoch, "storeIndex": index,
-                })
+                });
+                // One of a later epoch that does not say whose it is would be another store's.
+                if is_named || epoch > 1 {
+                    status["storeId"] = json!(STORE.to_string());
+                }
+                status
             }
         )
     ]

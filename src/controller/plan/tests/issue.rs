@@ -139,8 +139,8 @@ fn an_unused_token_is_issued_again_when_asked_and_not_too_soon() {
         scene.play(),
         [
             "delete Secret n1-join-token if secret-1",
-            "status Expired: Ready=Unknown/ReissueDelayed, Succeeded=Unknown/ReissueDelayed, \
-             Usable=False/ReissueDelayed, Reconciling=True/ReissueDelayed",
+            "status Expired: Ready=True/ReissueDelayed, Succeeded=Unknown/ReissueDelayed, \
+             Usable=False/ReissueDelayed",
             "event Expired",
             "remove finalizer",
             "rest 540 s"
@@ -309,9 +309,11 @@ fn a_status_that_is_ahead_of_the_store_ends_the_token_and_says_what_to_do() {
         message(&plan, "Stalled")
     );
 
-    // And if the store has never heard of it, it does not begin to.
-    (scene.entry, scene.record) = (None, None);
+    // And if the store has never heard of it, it comes to know that it was there, and issues nothing.
+    let known = (scene.entry.take(), scene.record.take());
     scene.resource.spec.revision = 2;
+    assert_eq!(said(&scene.plan()), ["import revision 1", "plan again"]);
+    (scene.entry, scene.record) = known;
     let plan = scene.plan();
     assert!(!plan.effects.iter().any(Effect::is_proposal), "{plan:?}");
     assert!(message(&plan, "Stalled").contains("with spec.revision 3"));
@@ -327,10 +329,18 @@ fn what_a_former_store_issued_or_this_one_has_forgotten_is_not_issued_again() {
         "status Aborted: Ready=False/Restored, Succeeded=False/Restored, Usable=False/Restored, \
          Stalled=True/Restored",
     );
+    // The next store gets to know of it (`restored.rs`), whatever its epoch.
+    for epoch in [1, 2] {
+        let mut scene = Scene::settled(json!({}));
+        scene.former_stores = FormerStores::new([STORE].into());
+        (scene.store_id, scene.epoch) = (StoreId([8; 16]), epoch);
+        (scene.entry, scene.record) = (None, None);
+        assert_eq!(said(&scene.plan()), ["import revision 1", "plan again"]);
+    }
+    // What was issued after the copy of itself that the store was set back to.
     let mut scene = Scene::settled(json!({}));
-    scene.epoch = 2;
+    scene.status_ahead = true;
     (scene.entry, scene.record) = (None, None);
-    // In a later epoch the store gets to know of it (`restored.rs`).
     assert_eq!(said(&scene.plan()), ["import revision 1", "plan again"]);
 }
 

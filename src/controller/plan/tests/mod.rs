@@ -9,6 +9,7 @@ mod notices;
 mod restored;
 mod rows;
 mod secrets;
+mod set_back;
 
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ use serde_json::{Value, json};
 
 use super::super::config::{ControllerConfig, Minting};
 use super::super::frozen;
+use super::super::ownership::{CLAIM, FormerStores, claim};
 use super::super::secret::{SecretContent, SecretSeen};
 use super::super::standing::{InForce, Standing};
 use super::super::view::{FINALIZER, StoreFacts, View};
 use super::*;
 use crate::api::{JoinToken, JoinTokenStatus};
-use crate::lifecycle::command::Bindings;
+use crate::lifecycle::command::{Bindings, Founded};
 use crate::lifecycle::outcome::RegisterOutcome;
 use crate::lifecycle::record::{Admission, Claim, IssuanceEntry, Origin};
 use crate::lifecycle::{Issuance, Record};
@@ -30,6 +32,7 @@ use crate::token::{Delivery, JoinerId, KeyId, Purpose, SigningKey, StoreId, Toke
 /// 2027-01-15T08:00:00Z
 const NOW_MS: u64 = 1_800_000_000_000;
 const NAMESPACE_UID: &str = "ns-1";
+const STORE: StoreId = StoreId([9; 16]);
 const ID: TokenId = TokenId([0xab; 16]);
 const ID_TEXT: &str = "abababababababababababababababab";
 const SECRET: &str = "n1-join-token";
@@ -44,7 +47,9 @@ struct Scene {
     former: Option<InForce>,
     secret: SecretSeen,
     former_secret: SecretSeen,
+    store_id: StoreId,
     epoch: u64,
+    former_stores: FormerStores,
     restored_at: Option<u64>,
     now_ms: u64,
     status_ahead: bool,
@@ -81,7 +86,9 @@ impl Scene {
             former: None,
             secret: SecretSeen::Absent,
             former_secret: SecretSeen::NotLookedAt,
+            store_id: STORE,
             epoch: 1,
+            former_stores: FormerStores::default(),
             restored_at: None,
             now_ms: NOW_MS,
             status_ahead: false,
@@ -222,9 +229,14 @@ impl Scene {
         View {
             config: &self.config,
             minting: &self.minting,
-            store: StoreFacts {
-                audience: StoreId([9; 16]).audience(),
+            founded: Founded {
+                store_id: self.store_id,
                 epoch: self.epoch,
+                trust_domain: "example.org".to_owned(),
+                fingerprints: Vec::new(),
+            },
+            former_stores: self.former_stores.clone(),
+            store: StoreFacts {
                 reissue_interval_ms: 10 * MINUTE_MS,
                 max_token_ttl_ms: 7 * 24 * 60 * MINUTE_MS,
                 restored_at: self.restored_at,
@@ -232,6 +244,7 @@ impl Scene {
             now_ms: self.now_ms,
             fresh_token_id: TokenId([0xfe; 16]),
             namespace_uid: NAMESPACE_UID.to_owned(),
+            namespace_ends: false,
             resource: self.resource.clone(),
             standing: self.standing(),
             former: self.former.clone(),
@@ -284,7 +297,14 @@ impl Scene {
 
     fn take(&mut self, effect: &Effect) {
         match effect {
-            Effect::AddFinalizer => self.add_finalizer(),
+            Effect::AddFinalizer => {
+                self.add_finalizer();
+                let claim = claim(&self.resource, self.store_id);
+                let annotations = &mut self.resource.metadata.annotations;
+                annotations
+                    .get_or_insert_default()
+                    .insert(CLAIM.to_owned(), claim);
+            }
             Effect::RemoveFinalizer => self.resource.metadata.finalizers = None,
             Effect::CreateSecret { name, content } => self.secret = self.seen(name, content),
             Effect::DeleteSecret { name, .. } if *name == self.resource.secret_name() => {

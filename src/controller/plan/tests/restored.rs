@@ -206,7 +206,7 @@ fn what_ended_unused_before_the_snapshot_is_not_issued_again_by_itself() {
         scene.resource.status = None;
         scene.restored_at = Some(19);
         scene.add_finalizer();
-        assert_eq!(said(&scene.plan())[0], "register revision 1");
+        assert_eq!(said(&scene.plan())[1], "register revision 1");
     }
 }
 

@@ -192,6 +192,7 @@ fn the_whole_of_a_status() {
             },
             "secretName": SECRET,
             "lastFailure": { "reason": "SigningFailed", "time": "2027-01-15T08:00:01Z" },
+            "storeId": "09".repeat(16),
             "storeEpoch": 1,
             "storeIndex": 11,
             "conditions": [

@@ -76,6 +76,22 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotMe => "another replica was meant",
+            Self::OtherStore => "it is one of another store",
+            Self::NotYou => "this replica's id belongs to another address",
+            Self::Removed => "this replica was removed from the group",
+            Self::NotLeader => "it does not lead",
+            Self::Clock => "the store's clock is ahead",
+            Self::Unknown => "whether it was done is not known",
+            Self::Stopped => "it stops",
+            Self::Malformed => "the request could not be read",
+            Self::Version => "the request is of a later release",
+            Self::IdInUse => "another replica has this one's id, and is there",
+        }
+    }
+
     pub(super) fn of_number(number: u64) -> Option<Self> {
         Some(match number {
             1 => Self::NotMe,

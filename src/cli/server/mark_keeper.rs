@@ -1,0 +1,171 @@
+//! Keeps outside of the data folder how far the log has been.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::founding::{Identity, ReachedMark, Remembered, SeenObject, VaultError};
+use crate::store::{Change, RaftStore, Reached, TokenStore as _};
+use crate::telemetry::metrics::Metrics;
+
+/// It is written at most so often while the replica runs, and only if something has changed.
+const EVERY: Duration = Duration::from_secs(10);
+/// How long a write may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Writes the mark: before anything is served, and as long as the replica runs.
+pub(super) struct MarkKeeper {
+    pub store: RaftStore,
+    pub mark: Arc<dyn ReachedMark>,
+    pub identity: Identity,
+    pub data_dir: PathBuf,
+    /// Show whether the mark is as far as it should be.
+    pub metrics: Arc<Metrics>,
+    /// What was written last.
+    pub written: Option<Reached>,
+    /// The last write failed.
+    pub is_stale: bool,
+}
+
+impl MarkKeeper {
+    /// Writes it once, if it is this replica that has to. What is copied before this is behind it.
+    pub async fn first(&mut self) {
+        if self.is_ours() {
+            self.write().await;
+        }
+        let seen = self.mark.seen().and_then(|seen| seen.borrow().clone());
+        if let Some(seen) = seen {
+            self.adopt(&seen);
+        }
+    }
+
+    /// A shared one is the leader's to write.
+    fn is_ours(&self) -> bool {
+        !self.mark.is_shared() || self.store.health().borrow().is_leader
+    }
+
+    /// `false`: it could not be written.
+    async fn write(&mut self) -> bool {
+        let Some(reached) = self.store.reached() else {
+            return true;
+        };
+        let written = self.mark.remember(self.identity.store_id, reached);
+        let written = match tokio::time::timeout(PATIENCE, written).await {
+            Ok(written) => written,
+            Err(_) => Err(VaultError::new(
+                self.mark.place(),
+                "was not written in time",
+            )),
+        };
+        self.metrics.mark_in_order.set(i64::from(written.is_ok()));
+        let was_stale = std::mem::replace(&mut self.is_stale, written.is_err());
+        match written {
+            Ok(remembered) => {
+                self.written = Some(reached);
+                if was_stale {
+                    tracing::info!(
+                        "how far the log has been is remembered outside of the data folder again"
+                    );
+                }
+                self.adopt(&remembered);
+                true
+            }
+            Err(error) => {
+                if !was_stale {
+                    tracing::warn!(
+                        %error,
+                        "how far the log has been is not remembered outside of the data folder: a copy of that which is made from now on is not known for an older one. \
+                         In Kubernetes the operator has to have the right to update the founding ConfigMap: see deploy/rbac.yaml"
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// This replica has run all the time: an object that was made anew meanwhile is known to it.
+    fn adopt(&self, remembered: &Remembered) {
+        let Some(object) = &remembered.object else {
+            return;
+        };
+        let file = SeenObject::of(&self.identity, &self.data_dir);
+        let kept = file.load().and_then(|seen| {
+            let is_new = seen.as_ref() != Some(object);
+            if is_new {
+                if let Some(before) = seen {
+                    tracing::warn!(object, before, "the founding object was made anew: it is gone on with, since this replica ran meanwhile, or it was said that the volumes are those in use last");
+                }
+                file.save(object)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "which founding object is there is not kept in the data folder: the next start will refuse it");
+        }
+    }
+
+    /// Keeps it until told to stop, and then writes what is not written yet.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut changes = self.store.changes();
+        let mut health = self.store.health();
+        let mut seen = self.mark.seen();
+        let mut led = self.is_ours();
+        // The first one may be there since before this replica led.
+        let mut is_due = led && self.written.is_none();
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                change = changes.recv() => match change {
+                    Ok(change) => is_due |= counts(&change),
+                    Err(RecvError::Lagged(_)) => is_due = true,
+                    Err(RecvError::Closed) => break,
+                },
+                changed = health.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let leads = self.is_ours();
+                    if leads && !std::mem::replace(&mut led, leads) {
+                        (is_due, next) = (true, Instant::now());
+                    }
+                    led = leads;
+                },
+                now = look(&mut seen) => {
+                    self.adopt(&now);
+                    if led && now.reached < self.written {
+                        is_due = true;
+                    }
+                },
+                () = tokio::time::sleep_until(next), if is_due && led => {
+                    is_due = !self.write().await;
+                    next = Instant::now() + EVERY;
+                },
+            }
+        }
+        if is_due && led {
+            self.write().await;
+        }
+    }
+}
+
+/// A record or a key has changed.
+fn counts(change: &Change) -> bool {
+    change.is_everything() || !change.transitions.is_empty() || change.house.is_some()
+}
+
+/// What is seen of it next. Never, if nobody else writes it.
+async fn look(seen: &mut Option<watch::Receiver<Option<Remembered>>>) -> Remembered {
+    if let Some(seen) = seen {
+        while seen.changed().await.is_ok() {
+            if let Some(now) = seen.borrow_and_update().clone() {
+                return now;
+            }
+        }
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,247 @@
+//! How far a store's log has been, remembered outside of the data folder, so that an older copy of that is known for one.
+//!
+//! In Kubernetes it is remembered in the founding object, elsewhere in a file beside the keys.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use futures::future::{BoxFuture, ready};
+use tokio::sync::watch;
+
+use super::folder_vault::{at, make_folder, sync_folder, write_synced};
+use super::identity::Identity;
+use super::vault::VaultError;
+use crate::store::Reached;
+use crate::token::StoreId;
+
+/// What is remembered of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// How far its log has been; `None`: nothing is remembered of this store.
+    pub reached: Option<Reached>,
+    /// Which object remembers it: one that is made in its place has another name. `None`: it is no object.
+    pub object: Option<String>,
+    /// Somebody has told the object that the data folders are those in use last.
+    pub folders_are_current: bool,
+}
+
+/// Remembers outside of the data folder how far the log has been.
+pub trait ReachedMark: Send + Sync {
+    /// What it remembers of this store.
+    fn remembered(&self, of: StoreId) -> BoxFuture<'_, Result<Remembered, VaultError>>;
+
+    /// Has it remember this, unless it remembers more. Returns what it remembers now, durably.
+    fn remember(
+        &self,
+        of: StoreId,
+        reached: Reached,
+    ) -> BoxFuture<'_, Result<Remembered, VaultError>>;
+
+    /// What was seen of it last, whoever looked; `None`: nobody else writes it.
+    fn seen(&self) -> Option<watch::Receiver<Option<Remembered>>>;
+
+    /// Where it is, for messages.
+    fn place(&self) -> String;
+
+    /// All replicas have the same one, and the leader writes it.
+    fn is_shared(&self) -> bool {
+        self.seen().is_some()
+    }
+}
+
+const FIRST_LINE: &str = "jointoken reached 1";
+
+/// The file `reached` in the folder of the keys, of the one replica that has this folder.
+#[derive(Debug, Clone)]
+pub struct ReachedFile {
+    folder: PathBuf,
+}
+
+impl ReachedFile {
+    /// The file in this folder, which is there when a store is.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("reached")
+    }
+
+    fn load(&self, of: StoreId) -> Result<Remembered, VaultError> {
+        let path = self.path();
+        let Some(text) = read_if_there(&path)? else {
+            return Ok(Remembered::default());
+        };
+        let (store_id, reached) = parse(&text).ok_or_else(|| {
+            let what = "does not say how far the log of the store has been: find out why, put it back or remove it";
+            VaultError::unfit(path.display().to_string(), what)
+        })?;
+        Ok(Remembered {
+            // Another store's is of no use any more.
+            reached: (store_id == of).then_some(reached),
+            ..Remembered::default()
+        })
+    }
+
+    fn save(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
+        let there = self.load(of)?;
+        if there.reached >= Some(reached) {
+            return Ok(there);
+        }
+        make_folder(&self.folder)?;
+        let text = format!("{FIRST_LINE}\nstore-id {of}\nreached {reached}\n");
+        replace(&self.folder, "reached", &text)?;
+        Ok(Remembered {
+            reached: Some(reached),
+            ..there
+        })
+    }
+}
+
+fn parse(text: &str) -> Option<(StoreId, Reached)> {
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    (lines.next()? == FIRST_LINE).then_some(())?;
+    let store_id = lines.next()?.strip_prefix("store-id ")?.parse().ok()?;
+    let reached = lines.next()?.strip_prefix("reached ")?.parse().ok()?;
+    lines.next().is_none().then_some((store_id, reached))
+}
+
+impl ReachedMark for ReachedFile {
+    fn remembered(&self, of: StoreId) -> BoxFuture<'_, Result<Remembered, VaultError>> {
+        Box::pin(ready(self.load(of)))
+    }
+
+    fn remember(
+        &self,
+        of: StoreId,
+        reached: Reached,
+    ) -> BoxFuture<'_, Result<Remembered, VaultError>> {
+        Box::pin(ready(self.save(of, reached)))
+    }
+
+    fn seen(&self) -> Option<watch::Receiver<Option<Remembered>>> {
+        None
+    }
+
+    fn place(&self) -> String {
+        self.path().display().to_string()
+    }
+}
+
+/// Which founding object a data folder has seen: the file `founding-object` in it.
+#[derive(Debug, Clone)]
+pub struct SeenObject {
+    folder: PathBuf,
+    /// Another replica's that was in this folder says nothing of this one.
+    node_id: u64,
+}
+
+impl SeenObject {
+    /// That of this replica, whose data folder this is.
+    pub fn of(identity: &Identity, data: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: data.into(),
+            node_id: identity.node_id,
+        }
+    }
+
+    /// Which one it has seen, if any.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn load(&self) -> Result<Option<String>, VaultError> {
+        let text = read_if_there(&self.folder.join("founding-object"))?;
+        let node = format!("node-id {:016x}", self.node_id);
+        Ok(text.and_then(|text| {
+            let (first, second) = text.trim_end().split_once('\n')?;
+            let uid = second.strip_prefix("uid ")?;
+            (first == node).then(|| uid.to_owned())
+        }))
+    }
+
+    /// Keeps that it has seen this one; durable when it returns.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, uid: &str) -> Result<(), VaultError> {
+        let text = format!("node-id {:016x}\nuid {uid}\n", self.node_id);
+        replace(&self.folder, "founding-object", &text)
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, VaultError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => text.map(Some).map_err(at(path)),
+    }
+}
+
+/// Puts a whole file in the place of what has this name.
+fn replace(folder: &Path, name: &str, text: &str) -> Result<(), VaultError> {
+    // Its own name for each process: replicas may share the folder.
+    let beside = folder.join(format!(".{name}.{}", std::process::id()));
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&beside)(error)),
+        _ => {}
+    }
+    write_synced(&beside, text.as_bytes())?;
+    let path = folder.join(name);
+    fs::rename(&beside, &path).map_err(at(&path))?;
+    sync_folder(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::TrustDomain;
+
+    const fn at_entry(term: u64, index: u64) -> Reached {
+        Reached { term, index }
+    }
+
+    #[test]
+    fn a_file_remembers_the_furthest_of_its_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ReachedFile::new(folder.path().join("keys"));
+        let (one, two) = (StoreId([1; 16]), StoreId([2; 16]));
+        assert_eq!(file.load(one).unwrap(), Remembered::default());
+        for (of, reached, remembered) in [
+            (one, at_entry(1, 9), at_entry(1, 9)),
+            (one, at_entry(1, 7), at_entry(1, 9)),
+            (one, at_entry(2, 3), at_entry(2, 3)),
+            (two, at_entry(1, 1), at_entry(1, 1)),
+        ] {
+            let saved = file.save(of, reached).unwrap();
+            assert_eq!(saved.reached, Some(remembered));
+            assert_eq!(file.load(of).unwrap(), saved);
+        }
+        assert_eq!(file.load(one).unwrap().reached, None);
+        assert_eq!(fs::read_dir(&file.folder).unwrap().count(), 1);
+        for odd in [
+            "",
+            "jointoken reached 1\n",
+            "jointoken reached 1\nstore-id x\nreached 1.1\n",
+        ] {
+            fs::write(file.path(), odd).unwrap();
+            assert!(file.load(one).unwrap_err().is_unfit, "{odd:?}");
+            assert!(file.save(one, at_entry(9, 9)).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_keeps_which_object_its_replica_has_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let domain = TrustDomain::parse("prod.example.com").unwrap();
+        let [one, two] = [1, 2].map(|_| Identity::draw(domain.clone(), 1).unwrap());
+        let seen = SeenObject::of(&one, folder.path());
+        assert_eq!(seen.load().unwrap(), None);
+        for uid in ["a-b", "c-d"] {
+            seen.save(uid).unwrap();
+            assert_eq!(seen.load().unwrap().as_deref(), Some(uid));
+        }
+        assert_eq!(SeenObject::of(&two, folder.path()).load().unwrap(), None);
+    }
+}

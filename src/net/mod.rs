@@ -1,0 +1,14 @@
+//! Connecting by TCP: to whichever address of a name answers first, directly or through an HTTP proxy; and what to call it when
+//! that fails.
+//!
+//! This room knows neither TLS nor who is asked for what.
+
+mod dial;
+mod proxy;
+mod tunnel;
+mod words;
+
+pub use dial::{DialError, dial};
+pub use proxy::{Proxies, Proxy, ProxyUrlError};
+pub use tunnel::{TunnelError, tunnel};
+pub use words::{file_words, io_words};

@@ -1,0 +1,402 @@
+//! Volumes, keys, the founding object and JoinTokens that are set back to an older time: no token that was used since is
+//! taken again, and what the log says to do is enough.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jointoken::api::JoinToken;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::place::Place;
+use crate::program::{Machine, run, text};
+use crate::replicas::Replicas;
+use crate::restored_cluster::{json_of, restore_into};
+use crate::restoring::contents;
+use crate::server::Setup;
+use crate::standalone::{Standalone, create};
+
+const OBJECT: &str = "jointoken-founding";
+
+/// What is copied together with a volume.
+struct Copied {
+    object: ConfigMap,
+    keys: Vec<Secret>,
+    tokens: Vec<JoinToken>,
+}
+
+impl Copied {
+    async fn of(place: &Place) -> Self {
+        let all = ListParams::default();
+        Self {
+            object: objects(place).get(OBJECT).await.unwrap(),
+            keys: place.keys().list(&all).await.unwrap().items,
+            tokens: place.resources().list(&all).await.unwrap().items,
+        }
+    }
+}
+
+fn objects(place: &Place) -> Api<ConfigMap> {
+    Api::namespaced(place.system.client.clone(), &place.system.namespace)
+}
+
+/// Deletes it and creates it as it was copied: it is another object with the same contents.
+async fn make_anew<K>(api: &Api<K>, copied: &K)
+where
+    K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    let name = copied.name_any();
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    if api.get_opt(&name).await.unwrap().is_some() {
+        api.patch(&name, &PatchParams::default(), &free)
+            .await
+            .unwrap();
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+    }
+    let mut anew = copied.clone();
+    let meta = anew.meta_mut();
+    (meta.uid, meta.resource_version, meta.managed_fields) = (None, None, None);
+    (meta.creation_timestamp, meta.generation) = (None, None);
+    api.create(&PostParams::default(), &anew).await.unwrap();
+}
+
+/// As a backup restores it; without its status, as most do, or with it.
+async fn restore_tokens(place: &Place, copied: &Copied, with_status: bool) {
+    let resources = place.resources();
+    for token in &copied.tokens {
+        make_anew(&resources, token).await;
+        if with_status {
+            let status = Patch::Merge(json!({ "status": token.status }));
+            let params = PatchParams::default();
+            let name = token.name_any();
+            resources
+                .patch_status(&name, &params, &status)
+                .await
+                .unwrap();
+        }
+    }
+}
+
+fn set_back(data: &Path, copy: &Path) {
+    fs::remove_dir_all(data).unwrap();
+    copy_folder(copy, data);
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_folder(&path, &to);
+        } else if path.is_file() {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+/// It ends by itself, says this, and leaves the folder as it is. The line.
+#[track_caller]
+fn is_refused(setup: &Setup, data: &Path, says: &[&str]) -> String {
+    // Except for who had it last.
+    let contents = || {
+        let mut all = contents(data);
+        all.retain(|path, _| !path.ends_with("lock"));
+        all
+    };
+    let before = contents();
+    let line = setup.run().fails(1, says).to_owned();
+    assert!(contents() == before, "it was changed");
+    line
+}
+
+/// The store and its identity make room for what is made of them. Where they are.
+fn set_aside(data: &Path) -> PathBuf {
+    let aside = data.join("removed-lost");
+    fs::create_dir(&aside).unwrap();
+    for name in ["store", "identity"] {
+        fs::rename(data.join(name), aside.join(name)).unwrap();
+    }
+    aside
+}
+
+/// What is set back together with the volume.
+#[derive(Debug, Clone, Copy)]
+enum With {
+    Nothing,
+    Keys,
+    /// The object of the same uid.
+    Object,
+    /// The object, keys and JoinTokens, each made anew.
+    ObjectMadeAnew,
+    ObjectAndKeysMadeAnew,
+    Everything,
+    EverythingButStatuses,
+}
+
+impl With {
+    async fn set_back(self, place: &Place, copied: &Copied) {
+        let (is_anew, has_keys) = match self {
+            Self::Nothing | Self::Object => (false, false),
+            Self::Keys => (false, true),
+            Self::ObjectMadeAnew => (true, false),
+            Self::ObjectAndKeysMadeAnew | Self::Everything | Self::EverythingButStatuses => {
+                (true, true)
+            }
+        };
+        if has_keys {
+            for key in &copied.keys {
+                make_anew(&place.keys(), key).await;
+            }
+        }
+        if is_anew {
+            make_anew(&objects(place), &copied.object).await;
+        }
+        match self {
+            Self::Object => {
+                let patch = Patch::Merge(json!({ "data": copied.object.data }));
+                let params = PatchParams::default();
+                objects(place).patch(OBJECT, &params, &patch).await.unwrap();
+            }
+            Self::Everything => restore_tokens(place, copied, true).await,
+            Self::EverythingButStatuses => restore_tokens(place, copied, false).await,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_was_set_back_is_refused_whatever_is_set_back_with_it() {
+    let place = Place::new("set-back").await;
+    let operator = place.start();
+    let early = place.issue("early", json!({})).await;
+    Machine::new().join(&early).ok();
+    place.wait_for_phase("early", "Consumed").await;
+    let mut used = vec![early];
+    let mut issued = Vec::new();
+    for name in ["used-1", "used-2", "used-3", "unused-1", "unused-2"] {
+        issued.push((name, place.issue(name, json!({})).await));
+    }
+    assert!(operator.terminate().0.success());
+    let copy = place.path("copy");
+    copy_folder(&place.data(), &copy);
+    let copied = Copied::of(&place).await;
+
+    let operator = place.start();
+    for (name, token) in &issued[..3] {
+        Machine::new().join(token).ok();
+        place.wait_for_phase(name, "Consumed").await;
+        used.push(token.clone());
+    }
+    let late = place.issue("late", json!({})).await;
+    Machine::new().join(&late).ok();
+    place.wait_for_phase("late", "Consumed").await;
+    used.push(late);
+    assert!(operator.terminate().0.success());
+    let current = place.path("current");
+    copy_folder(&place.data(), &current);
+    let current_object = objects(&place).get(OBJECT).await.unwrap();
+    let mark = format!("ConfigMap {}/{OBJECT}", place.system.namespace);
+    let status = format!("the status of JoinToken {}/", place.tokens.namespace);
+
+    set_back(&place.data(), &copy);
+    let folder = text(&place.data()).to_owned();
+    let older = "was set back to an older copy";
+    let recover = "`jointoken store recover`";
+    for (with, says) in [
+        (With::Nothing, [older, &mark, recover]),
+        (With::Keys, [older, &mark, recover]),
+        (With::Object, [older, &status, recover]),
+        (With::ObjectMadeAnew, ["is another object", &mark, recover]),
+        (
+            With::ObjectAndKeysMadeAnew,
+            ["is another object", &mark, recover],
+        ),
+        (With::Everything, ["is another object", &mark, recover]),
+        (
+            With::EverythingButStatuses,
+            ["is another object", &mark, recover],
+        ),
+    ] {
+        eprintln!("{with:?}");
+        with.set_back(&place, &copied).await;
+        // Again and again, as Kubernetes starts it: nothing is moved by that.
+        for _ in 0..2 {
+            is_refused(
+                &place.setup(),
+                &place.data(),
+                &[&says[..], &[&folder]].concat(),
+            );
+        }
+        let object = objects(&place).get(OBJECT).await.unwrap();
+        if object.uid() == current_object.uid() {
+            let patch = Patch::Merge(json!({ "data": current_object.data }));
+            let params = PatchParams::default();
+            objects(&place)
+                .patch(OBJECT, &params, &patch)
+                .await
+                .unwrap();
+        }
+    }
+
+    // Nothing but the objects was restored: the volume is the one that was in use last, and to say so is enough.
+    set_back(&place.data(), &current);
+    let line = is_refused(&place.setup(), &place.data(), &["volumes-are-current="]);
+    let told = line
+        .split("--overwrite ")
+        .nth(1)
+        .unwrap()
+        .trim()
+        .trim_matches('"');
+    let (key, uid) = told.split_once('=').unwrap();
+    let annotate = Patch::Merge(json!({ "metadata": { "annotations": { key: uid } } }));
+    let params = PatchParams::default();
+    objects(&place)
+        .patch(OBJECT, &params, &annotate)
+        .await
+        .unwrap();
+    let operator = place.start();
+    for token in &used {
+        Machine::new().join(token).fails(5, &["used"]);
+    }
+    assert!(operator.terminate().0.success());
+    let reached = objects(&place).get(OBJECT).await.unwrap().data.unwrap();
+    assert!(reached.contains_key("reached"), "{reached:?}");
+
+    // It is lost, and a new store is made of the copy.
+    set_back(&place.data(), &copy);
+    place.setup().run().fails(1, &[older, &mark, recover]);
+    let aside = set_aside(&place.data());
+    let what = ["store", "recover", text(&aside)];
+    let recovered = restore_into(&place.data(), &place, &what, &["--yes", "--output", "json"]);
+    assert_eq!(json_of(recovered)["epoch"], 2);
+    let operator = place.start();
+    for token in used.iter().chain(issued.iter().map(|(_, token)| token)) {
+        Machine::new().join(token).fails(3, &["not valid here"]);
+    }
+    let fresh = place.issue("fresh", json!({})).await;
+    Machine::new().join(&fresh).ok();
+    assert!(operator.terminate().0.success());
+    place.remove().await;
+}
+
+#[tokio::test]
+async fn a_group_that_was_set_back_elects_nobody_and_one_current_replica_leads_it() {
+    let mut group = Replicas::of_three("set-back-all").await;
+    let mut tokens = Vec::new();
+    for name in ["a", "b", "c"] {
+        tokens.push(group.place.issue(name, json!({})).await);
+    }
+    (0..3).for_each(|ordinal| group.kill(ordinal));
+    let copies = [0, 1, 2].map(|ordinal| group.place.path(&format!("copy-{ordinal}")));
+    let currents = [0, 1, 2].map(|ordinal| group.place.path(&format!("current-{ordinal}")));
+    for (ordinal, copy) in copies.iter().enumerate() {
+        copy_folder(&group.data(ordinal), copy);
+        group.start(ordinal);
+    }
+    group.until_whole(3).await;
+    for (name, token) in ["a", "b", "c"].iter().zip(&tokens) {
+        Machine::new().join(token).ok();
+        group.place.wait_for_phase(name, "Consumed").await;
+    }
+    let late = group.place.issue("late", json!({})).await;
+    Machine::new().join(&late).ok();
+    group.place.wait_for_phase("late", "Consumed").await;
+    tokens.push(late);
+    for ordinal in 0..3 {
+        assert!(group.take(ordinal).terminate().0.success());
+        copy_folder(&group.data(ordinal), &currents[ordinal]);
+        set_back(&group.data(ordinal), &copies[ordinal]);
+    }
+
+    (0..3).for_each(|ordinal| group.start(ordinal));
+    for ordinal in 0..3 {
+        group.server(ordinal).wait_for_log("does not campaign");
+        let says = "Bring those back that were in use last. If they are lost for good";
+        group.server(ordinal).wait_for_log(says);
+        assert!(group.answers(ordinal, "/readyz", 503));
+        let door = group.door_url(ordinal);
+        let late = Machine::new().join_with(&tokens[0], &["--url", &door, "--timeout", "1s"]);
+        assert_ne!(late.code, Some(0), "{late:?}");
+    }
+
+    // A majority of them: the one that is current leads.
+    group.kill(2);
+    set_back(&group.data(2), &currents[2]);
+    group.start(2);
+    group.until_whole(3).await;
+    // One of them.
+    let leader = group.leader().await;
+    let one = (leader + 1) % 3;
+    group.kill(one);
+    set_back(&group.data(one), &copies[one]);
+    group.start(one);
+    // Who led when it was set back does not take back what it has acknowledged: it is to be emptied.
+    let lacks = "a replica says that it lacks entries which it had acknowledged";
+    group.server(leader).wait_for_log(lacks);
+    for token in &tokens {
+        for ordinal in [leader, (leader + 2) % 3] {
+            let door = group.door_url(ordinal);
+            let late = Machine::new().join_with(token, &["--url", &door]);
+            late.fails(5, &["used"]);
+        }
+    }
+    group.remove().await;
+}
+
+#[test]
+fn a_folder_whose_keys_lie_elsewhere_is_known_for_an_older_copy() {
+    let place = Standalone::new();
+    let more = format!("keysDir: {}\n", place.path("keys").display());
+    let setup = || place.setup_with(&more);
+    let server = setup().start();
+    let key = place.export("edge-*", "1h");
+    let tokens: BTreeMap<u8, String> = (1..=3)
+        .map(|n| (n, create(&key, &format!("edge-{n}"))))
+        .collect();
+    Machine::new().join(&tokens[&1]).ok();
+    assert!(server.terminate().0.success());
+    let (copy, current) = (place.path("copy"), place.path("current"));
+    copy_folder(&place.data(), &copy);
+    let server = setup().start();
+    Machine::new().join(&tokens[&2]).ok();
+    server.kill();
+    copy_folder(&place.data(), &current);
+
+    set_back(&place.data(), &copy);
+    let file = place.path("keys/reached");
+    for _ in 0..2 {
+        let says = [
+            "was set back to an older copy",
+            text(&file),
+            "store recover",
+        ];
+        is_refused(&setup(), &place.data(), &says);
+    }
+    set_back(&place.data(), &current);
+    let server = setup().start();
+    for n in [1, 2] {
+        Machine::new().join(&tokens[&n]).fails(5, &["used"]);
+    }
+    assert!(server.terminate().0.success());
+
+    // It is lost, and a new store is made of the copy.
+    set_back(&place.data(), &copy);
+    let aside = set_aside(&place.data());
+    let keys = place.path("keys");
+    let what = ["store", "recover", text(&aside), "--yes"];
+    let data = place.data();
+    let places = ["--data-dir", text(&data), "--keys-dir", text(&keys)];
+    run(&[&what[..], &places].concat()).ok();
+    // The new store's keys are in its folder.
+    let server = place.setup().start();
+    for token in tokens.values() {
+        Machine::new().join(token).fails(3, &["not valid here"]);
+    }
+    assert!(server.terminate().0.success());
+}
