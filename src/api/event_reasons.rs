@@ -31,6 +31,8 @@ pub enum EventReason {
     Stalled,
     /// The resource is another store's: the operator leaves it alone.
     OfAnotherStore,
+    /// Another JoinToken of the namespace names the same machine.
+    NodeNameShared,
 }
 
 impl EventReason {
@@ -50,6 +52,7 @@ impl EventReason {
             Self::SecretRestored => "SecretRestored",
             Self::Stalled => "Stalled",
             Self::OfAnotherStore => "OfAnotherStore",
+            Self::NodeNameShared => "NodeNameShared",
         }
     }
 
@@ -62,6 +65,7 @@ impl EventReason {
                 | Self::SecretRestored
                 | Self::Stalled
                 | Self::OfAnotherStore
+                | Self::NodeNameShared
         )
     }
 }

@@ -312,7 +312,11 @@ async fn take_over(args: &Args, object: &FoundingConfigMap) -> Result<(), Failur
     if ids.is_empty() {
         return Ok(());
     }
-    tracing::info!(stores = ?ids, "the JoinTokens of these stores are taken over");
+    let stores: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        stores = stores.join(" "),
+        "the JoinTokens of these stores are taken over"
+    );
     let noted = object.add_former(&ids).await;
     noted.map_err(|error| Failure::new(Exit::Failed, error))
 }

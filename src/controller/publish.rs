@@ -265,7 +265,9 @@ const fn action(reason: EventReason) -> &'static str {
         EventReason::Aborted => "Abort",
         EventReason::Adopted => "Adopt",
         EventReason::SecretRestored => "RestoreSecret",
-        EventReason::Stalled | EventReason::OfAnotherStore => "Reconcile",
+        EventReason::Stalled | EventReason::OfAnotherStore | EventReason::NodeNameShared => {
+            "Reconcile"
+        }
     }
 }
 

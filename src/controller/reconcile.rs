@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::core::Status;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
@@ -22,13 +21,13 @@ use super::error::Error;
 use super::execute::{resources, secrets};
 use super::frozen;
 use super::latest::Latest;
-use super::namespaces::{NamespaceSeen, Namespaces, is_because_namespace_ends};
+use super::namespaces::{NamespaceSeen, Namespaces};
 use super::others::Others;
 use super::ownership::{Owner, Scope};
-use super::plan::{
-    Then, in_ending_namespace, plan, secret_refused, secrets_to_look_at, unavailable,
-};
+use super::plan::{Then, in_ending_namespace, plan, secrets_to_look_at};
+use super::refusal::{is_refused_with_namespace, told_of};
 use super::rewrites::{Pause, Rewrites};
+use super::same_node::SameNode;
 use super::secret::SecretSeen;
 use super::seen::Seen;
 use super::set_back;
@@ -56,6 +55,7 @@ pub(super) struct Reconciler {
     pub others: Others,
     pub namespaces: Namespaces,
     pub latest: Latest,
+    pub same_node: SameNode,
 }
 
 /// What became of one look.
@@ -193,6 +193,7 @@ impl Reconciler {
                 }
             }
             if let Then::Rest(look_again_ms) = plan.then {
+                self.say_same_node(&view.resource).await?;
                 return Ok(Looked::Settled(look_again_ms));
             }
         }
@@ -274,6 +275,25 @@ impl Reconciler {
                 .await?;
         }
         Ok(true)
+    }
+
+    /// Says of another resource that names the same machine.
+    async fn say_same_node(&self, resource: &JoinToken) -> Result<(), Error> {
+        for name in self.same_node.note(resource) {
+            let api = resources(&self.client, resource);
+            let other = api.get_opt(&name).await.map_err(Error::ReadResource)?;
+            let other = other.as_ref().and_then(Seen::read);
+            if let Some(notice) = self.same_node.say(resource, other, &name) {
+                tracing::warn!(
+                    other = name,
+                    "two JoinTokens of a namespace name the same machine"
+                );
+                self.effects
+                    .perform(resource, &Effect::Publish(notice))
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     /// Where in the log the resource's token changed last, as applied here.
@@ -385,36 +405,6 @@ impl Reconciler {
             }
         }
     }
-}
-
-/// The Secret was refused since its namespace is being deleted.
-fn is_refused_with_namespace(error: &Error) -> bool {
-    matches!(error, Error::CreateSecret { source, .. } if is_because_namespace_ends(source))
-}
-
-/// The API server's own words, which name the quota or the policy.
-fn why(status: &Status) -> &str {
-    match status.message.as_str() {
-        "" => &status.reason,
-        message => message,
-    }
-}
-
-/// What the resource says of an effect that failed.
-fn told_of(view: &View<'_>, error: &Error) -> Vec<Effect> {
-    match error {
-        Error::Store(error) => unavailable(view, *error),
-        Error::CreateSecret {
-            source: kube::Error::Api(status),
-            ..
-        } if is_refusal(status.code) => secret_refused(view, why(status)),
-        _ => Vec::new(),
-    }
-}
-
-/// The API server understood and will not; the next time will be no different by itself.
-const fn is_refusal(code: u16) -> bool {
-    matches!(code, 400 | 403 | 413 | 422)
 }
 
 /// Nothing is written until the pause is over.

@@ -32,6 +32,7 @@ use super::others::Others;
 use super::ownership::{FormerStores, Scope};
 use super::reconcile::Reconciler;
 use super::rewrites::Rewrites;
+use super::same_node::SameNode;
 use super::seen::Seen;
 use super::view::issuance_of;
 use super::wake::Waker;
@@ -132,6 +133,7 @@ impl Operator {
             keys_in_order: self.keys_in_order.clone(),
             namespaces: Namespaces::default(),
             latest: Latest::default(),
+            same_node: SameNode::default(),
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();

@@ -40,7 +40,7 @@ impl Frame {
 pub(super) enum FrameError {
     #[error("the connection is closed")]
     Closed,
-    #[error("nothing was heard for {0:?}")]
+    #[error("nothing was heard for {} s", .0.as_secs_f64())]
     Silence(Duration),
     #[error("a frame of {0} bytes is longer than {MAX_MESSAGE}")]
     TooLong(u32),

@@ -35,7 +35,7 @@ pub(super) async fn connect(
     // Frames are put together before they are written: Nagle's algorithm would only make them wait.
     tcp.set_nodelay(true).map_err(text)?;
     let handshake = timeout(limits.handshake, handshake(tls, limits, to, tcp)).await;
-    handshake.map_err(|_| format!("no handshake within {:?}", limits.handshake))?
+    handshake.map_err(|_| format!("no handshake within {} s", limits.handshake.as_secs_f64()))?
 }
 
 async fn handshake(

@@ -48,7 +48,7 @@ pub(super) fn check(
         });
     }
     tracing::warn!(
-        log_ends_at = ?last.map(|last| Reached::from(last).to_string()),
+        log_ends_at = last.map(|last| Reached::from(last).to_string()),
         %witness,
         "the log of this replica ends before an entry that was committed: it was away, or its data folder was set back to an older copy. \
          It does not campaign until the others have sent it what it lacks"
@@ -88,7 +88,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(SAY) {
                 tracing::error!(
-                    log_ends_at = ?last.map(|last| Reached::from(last).to_string()),
+                    log_ends_at = last.map(|last| Reached::from(last).to_string()),
                     %witness,
                     "this replica still lacks what was committed, and is sent nothing. If no replica leads, all that are there were set back, and none comes to lead, since it would admit used tokens again. \
                      Bring those back that were in use last. If they are lost for good: {INSTEAD}"

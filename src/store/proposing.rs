@@ -64,22 +64,39 @@ impl Clocks {
     }
 
     /// Said once a minute, not at every proposal.
-    fn say_held_back(&self, readings: Readings, off_ms: u64, is_lone: bool) {
+    fn say_held_back(&self, readings: Readings, at_ms: u64, off_ms: u64, is_lone: bool) {
         let minute = readings.boot_ms / 60_000 + 1;
         if self.said.swap(minute, Ordering::Relaxed) == minute {
             return;
         }
         match is_lone {
             true => tracing::warn!(
-                step_ms = off_ms,
-                "the machine's clock stepped ahead and is not followed yet; if it is right: jointoken store clock accept"
+                machine = time_text(readings.wall_ms),
+                store = time_text(at_ms),
+                ahead_ms = off_ms,
+                "the machine's clock stepped ahead of the store's and is not followed yet; if it is right: jointoken store clock accept"
             ),
             false => tracing::warn!(
+                machine = time_text(readings.wall_ms),
+                store = time_text(at_ms),
                 off_ms,
-                "the machine's clock is far from those of the other replicas and is not followed: set it right"
+                "the machine's clock is {} those of the other replicas and is not followed: set it right",
+                match readings.wall_ms > at_ms {
+                    true => "ahead of",
+                    false => "behind",
+                }
             ),
         }
     }
+}
+
+/// For a log line, to the second.
+fn time_text(ms: u64) -> String {
+    let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| format!("{seconds} s after 1970"),
+        |time| time.to_string(),
+    )
 }
 
 impl<Rt: AsyncRuntime> Inner<Rt> {
@@ -106,7 +123,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let is_astray = held_back_ms.is_some() && !is_lone;
         clocks.astray.store(is_astray, Ordering::Relaxed);
         if let Some(off_ms) = held_back_ms {
-            clocks.say_held_back(readings, off_ms, is_lone);
+            clocks.say_held_back(readings, at_ms, off_ms, is_lone);
         }
         Some(at_ms)
     }

@@ -13,6 +13,7 @@ mod permissions;
 mod requests;
 mod restored;
 mod revisions;
+mod same_node;
 mod secrets;
 mod set_back;
 mod stopping;

@@ -14,6 +14,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::controller::same_node::SameNode;
 use crate::controller::{Effect, Minting};
 use crate::lifecycle::command::{AdoptKey, Begin, Founded, Register};
 use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Phase, Record, Settings};
@@ -127,6 +128,7 @@ fn reconciler(
         others: Others::default(),
         namespaces: Namespaces::default(),
         latest: Latest::default(),
+        same_node: SameNode::default(),
     }
 }
 

@@ -1,0 +1,143 @@
+//! Notices two JoinTokens of one namespace that name the same machine: each could admit one, and both certificates would carry
+//! the same names. Nobody is refused for it, since a machine is replaced in just this way; it is said.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kube::ResourceExt;
+
+use crate::api::{EventReason, JoinToken, Phase};
+
+use super::effect::Notice;
+
+/// The names of JoinTokens by namespace and the machine that they name.
+#[derive(Default)]
+pub(super) struct SameNode(Mutex<HashMap<(String, String), BTreeMap<String, Said>>>);
+
+/// The uids of the others that this JoinToken was said to share its machine with.
+type Said = BTreeSet<String>;
+
+impl SameNode {
+    fn rows(&self) -> MutexGuard<'_, HashMap<(String, String), BTreeMap<String, Said>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of the resource. The names of others that have named the same machine: they may be gone since.
+    pub fn note(&self, resource: &JoinToken) -> Vec<String> {
+        let (key, name) = key_of(resource);
+        let mut rows = self.rows();
+        if !counts(resource) {
+            if let Some(named) = rows.get_mut(&key) {
+                named.remove(&name);
+                if named.is_empty() {
+                    rows.remove(&key);
+                }
+            }
+            return Vec::new();
+        }
+        let named = rows.entry(key).or_default();
+        named.entry(name.clone()).or_default();
+        named
+            .keys()
+            .filter(|other| **other != name)
+            .cloned()
+            .collect()
+    }
+
+    /// What to say of the resource and another that was read just now, once; `None` if it names no machine of the resource's.
+    pub fn say(
+        &self,
+        resource: &JoinToken,
+        other: Option<&JoinToken>,
+        name: &str,
+    ) -> Option<Notice> {
+        let (key, own_name) = key_of(resource);
+        let mut rows = self.rows();
+        let named = rows.get_mut(&key)?;
+        let Some(other) = other.filter(|other| key_of(other).0 == key && counts(other)) else {
+            named.remove(name);
+            return None;
+        };
+        let is_news = named
+            .get_mut(&own_name)?
+            .insert(other.uid().unwrap_or_default());
+        is_news.then(|| Notice {
+            reason: EventReason::NodeNameShared,
+            note: format!(
+                "JoinToken {name} of this namespace names the same machine, {}: two machines could be admitted under the same \
+                 names. Delete one of the two, or give one another spec.nodeName, for which its spec.revision has to be raised",
+                resource.node_name()
+            ),
+        })
+    }
+}
+
+fn key_of(resource: &JoinToken) -> ((String, String), String) {
+    let namespace = resource.namespace().unwrap_or_default();
+    ((namespace, resource.node_name()), resource.name_any())
+}
+
+/// It may admit a machine, or has.
+fn counts(resource: &JoinToken) -> bool {
+    let phase = resource.status.as_ref().and_then(|status| status.phase);
+    resource.metadata.deletion_timestamp.is_none()
+        && !resource.spec.revoked
+        && !matches!(phase, Some(Phase::Expired | Phase::Aborted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{JoinTokenSpec, JoinTokenStatus};
+
+    fn resource(name: &str, node: &str) -> JoinToken {
+        let spec = JoinTokenSpec {
+            node_name: Some(node.to_owned()),
+            ..JoinTokenSpec::default()
+        };
+        let mut resource = JoinToken::new(name, spec);
+        resource.metadata.namespace = Some("edge".to_owned());
+        resource.metadata.uid = Some(format!("uid of {name}"));
+        resource
+    }
+
+    #[test]
+    fn two_that_name_one_machine_are_told_of_once() {
+        let same = SameNode::default();
+        let (one, two) = (resource("one", "edge-7"), resource("two", "edge-7"));
+        assert!(same.note(&one).is_empty());
+        assert!(same.note(&resource("three", "edge-8")).is_empty());
+        assert_eq!(same.note(&two), ["one"]);
+        let notice = same.say(&two, Some(&one), "one").unwrap();
+        assert!(notice.note.contains("JoinToken one"), "{}", notice.note);
+        assert_eq!(same.say(&two, Some(&one), "one"), None);
+    }
+
+    #[test]
+    fn what_is_gone_or_can_admit_nobody_is_not_told_of() {
+        let same = SameNode::default();
+        let (mut one, two) = (resource("one", "edge-7"), resource("two", "edge-7"));
+        same.note(&one);
+        assert_eq!(same.note(&two), ["one"]);
+        assert_eq!(same.say(&two, None, "one"), None);
+        assert!(same.note(&two).is_empty());
+
+        same.note(&one);
+        one.status = Some(JoinTokenStatus {
+            phase: Some(Phase::Expired),
+            ..JoinTokenStatus::default()
+        });
+        assert_eq!(same.note(&two), ["one"]);
+        assert_eq!(same.say(&two, Some(&one), "one"), None);
+        same.note(&one);
+        assert!(same.note(&two).is_empty());
+        let elsewhere = JoinToken {
+            metadata: kube::api::ObjectMeta {
+                namespace: Some("blue".to_owned()),
+                ..two.metadata.clone()
+            },
+            ..two.clone()
+        };
+        assert!(same.note(&elsewhere).is_empty());
+    }
+}
