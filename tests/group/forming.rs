@@ -65,7 +65,7 @@ fn started_in_the_order_of_the_list() {
     let (code, _) = group.server(0).get("/livez").unwrap();
     assert_eq!(code, 200);
     group.start(1);
-    let second = format!("waited_for=[\"{}\"]", group.peer_address(2));
+    let second = format!("waited_for=\"{}\"", group.peer_address(2));
     group.server(0).wait_for_log(&second);
     group.start(2);
     group.until_whole();

@@ -44,7 +44,7 @@ fn a_founder_that_is_told_to_stop_stops_and_goes_on_later() {
     // It waits for one of the others, and a newcomer waits for it.
     group.start(1);
     let server = group.founder().spawn();
-    server.wait_for_log(&format!("waited_for=[\"{}\"]", group.peer_address(2)));
+    server.wait_for_log(&format!("waited_for=\"{}\"", group.peer_address(2)));
     stop(server);
     stop(group.take(1));
 
