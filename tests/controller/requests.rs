@@ -243,13 +243,15 @@ async fn a_secret_of_our_own_that_was_left_behind_is_replaced() {
     let operator = ground.operator();
     let created = ground.create("n1", json!({})).await;
     ground.wait_for("n1", "Usable", "True", "Issued").await;
-    // As the garbage collector does it.
+    // As the garbage collector does it, once the resource is being deleted: before that the operator puts the owner back.
+    operator.stop().await;
     let orphan = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
     let secrets = ground.secrets();
     let params = PatchParams::default();
     let patched = secrets.patch("n1-join-token", &params, &orphan).await;
     patched.unwrap();
     ground.delete("n1").await;
+    let operator = ground.operator();
     ground.wait_gone(&created).await;
     let left = ground.secrets().get("n1-join-token").await.unwrap();
     assert_eq!(left.owner_references().len(), 0);
