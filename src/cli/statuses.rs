@@ -228,7 +228,9 @@ impl Statuses {
             let status = token.status.as_ref();
             // An earlier release named no store; a restored one has another epoch.
             let is_ours = |status: &&JoinTokenStatus| {
-                status.store_epoch == Some(of.epoch)
+                // One that is being deleted is how an edited status is got rid of: its finalizer waits for this very operator.
+                token.metadata.deletion_timestamp.is_none()
+                    && status.store_epoch == Some(of.epoch)
                     && told_store(token).is_none_or(|told| told == ours)
             };
             let index = status.filter(is_ours).and_then(|status| status.store_index);

@@ -279,7 +279,7 @@ impl Reconciler {
 
     /// Says of another resource that names the same machine.
     async fn say_same_node(&self, resource: &JoinToken) -> Result<(), Error> {
-        for name in self.same_node.note(resource) {
+        if let Some(name) = self.same_node.note(resource) {
             let api = resources(&self.client, resource);
             let other = api.get_opt(&name).await.map_err(Error::ReadResource)?;
             let other = other.as_ref().and_then(Seen::read);

@@ -14,7 +14,7 @@ use super::effect::Notice;
 #[derive(Default)]
 pub(super) struct SameNode(Mutex<HashMap<(String, String), BTreeMap<String, Said>>>);
 
-/// The uids of the others that this JoinToken was said to share its machine with.
+/// The names of the others that this JoinToken was said to share its machine with.
 type Said = BTreeSet<String>;
 
 impl SameNode {
@@ -22,8 +22,9 @@ impl SameNode {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of the resource. The names of others that have named the same machine: they may be gone since.
-    pub fn note(&self, resource: &JoinToken) -> Vec<String> {
+    /// Takes note of the resource. The name of another that has named the same machine and was not told of yet: it may be gone
+    /// since. One at most, so that a look costs no more however many there are.
+    pub fn note(&self, resource: &JoinToken) -> Option<String> {
         let (key, name) = key_of(resource);
         let mut rows = self.rows();
         if !counts(resource) {
@@ -33,15 +34,14 @@ impl SameNode {
                     rows.remove(&key);
                 }
             }
-            return Vec::new();
+            return None;
         }
         let named = rows.entry(key).or_default();
-        named.entry(name.clone()).or_default();
-        named
-            .keys()
-            .filter(|other| **other != name)
-            .cloned()
-            .collect()
+        // Who was told of one other knows.
+        if !named.entry(name.clone()).or_default().is_empty() {
+            return None;
+        }
+        named.keys().find(|other| **other != name).cloned()
     }
 
     /// What to say of the resource and another that was read just now, once; `None` if it names no machine of the resource's.
@@ -58,9 +58,7 @@ impl SameNode {
             named.remove(name);
             return None;
         };
-        let is_news = named
-            .get_mut(&own_name)?
-            .insert(other.uid().unwrap_or_default());
+        let is_news = named.get_mut(&own_name)?.insert(other.name_any());
         is_news.then(|| Notice {
             reason: EventReason::NodeNameShared,
             note: format!(
@@ -105,12 +103,13 @@ mod tests {
     fn two_that_name_one_machine_are_told_of_once() {
         let same = SameNode::default();
         let (one, two) = (resource("one", "edge-7"), resource("two", "edge-7"));
-        assert!(same.note(&one).is_empty());
-        assert!(same.note(&resource("three", "edge-8")).is_empty());
-        assert_eq!(same.note(&two), ["one"]);
+        let of_one = || Some("one".to_owned());
+        assert_eq!(same.note(&one), None);
+        assert_eq!(same.note(&resource("three", "edge-8")), None);
+        assert_eq!(same.note(&two), of_one());
         let notice = same.say(&two, Some(&one), "one").unwrap();
         assert!(notice.note.contains("JoinToken one"), "{}", notice.note);
-        assert_eq!(same.say(&two, Some(&one), "one"), None);
+        assert_eq!(same.note(&two), None);
     }
 
     #[test]
@@ -118,19 +117,19 @@ mod tests {
         let same = SameNode::default();
         let (mut one, two) = (resource("one", "edge-7"), resource("two", "edge-7"));
         same.note(&one);
-        assert_eq!(same.note(&two), ["one"]);
+        assert_eq!(same.note(&two).as_deref(), Some("one"));
         assert_eq!(same.say(&two, None, "one"), None);
-        assert!(same.note(&two).is_empty());
+        assert_eq!(same.note(&two), None);
 
         same.note(&one);
         one.status = Some(JoinTokenStatus {
             phase: Some(Phase::Expired),
             ..JoinTokenStatus::default()
         });
-        assert_eq!(same.note(&two), ["one"]);
+        assert_eq!(same.note(&two).as_deref(), Some("one"));
         assert_eq!(same.say(&two, Some(&one), "one"), None);
         same.note(&one);
-        assert!(same.note(&two).is_empty());
+        assert_eq!(same.note(&two), None);
         let elsewhere = JoinToken {
             metadata: kube::api::ObjectMeta {
                 namespace: Some("blue".to_owned()),
@@ -138,6 +137,6 @@ mod tests {
             },
             ..two.clone()
         };
-        assert!(same.note(&elsewhere).is_empty());
+        assert_eq!(same.note(&elsewhere), None);
     }
 }

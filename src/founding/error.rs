@@ -123,7 +123,7 @@ pub enum FoundingError {
     },
     /// After founding: another store's item lies in the place of this one's.
     #[error(
-        "the {item} in {place} is of store {found}, and this is store {expected} (KeyOfOtherStore): put the right one back from the backup of the keys. If the store was restored, recovered or founded anew since, the keys are right and this data folder is the former store's: leave them, and empty the folder; the replica comes back as a new one"
+        "the {item} in {place} is of store {found}, and this is store {expected} (KeyOfOtherStore): put the right one back from the backup of the keys. If the store was restored, recovered or founded anew since, one of the two is still the former store's. If these keys are: move them aside, and the folder `keys` that the command made in the data folder to their place. If the data folder is: empty it; the replica comes back as a new one"
     )]
     OfOtherStore {
         /// Which item.

@@ -20,6 +20,8 @@ use super::{OpenError, Reached, StoreConfig, Witness};
 const LOOK: Duration = Duration::from_millis(100);
 /// At every how manieth look it is said that it has not: every 30 seconds.
 const SAY: u32 = 300;
+/// For so many looks on end, 10 seconds, a leader has served this replica: far longer than it takes to notice that none does.
+const SERVED: u32 = 100;
 
 /// What tells that a log has been further than it was found.
 ///
@@ -47,6 +49,10 @@ pub(super) fn check(
             witness: witness.clone(),
         });
     }
+    // One that is new has everything to be sent, and nobody wonders.
+    if last.is_none() {
+        return Ok(behind);
+    }
     tracing::warn!(
         log_ends_at = last.map(|last| Reached::from(last).to_string()),
         %witness,
@@ -73,6 +79,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     /// nothing for a while. (Whom openraft takes for the leader does not tell: after a restart that is whoever was it before.)
     pub(super) async fn catch_up(self: Arc<Self>, mut behind: Vec<Witness>) {
         let mut looks: u32 = 0;
+        let mut served: u32 = 0;
         let mut before = None;
         while !self.is_stopping() {
             let last = self.log_gauge().last();
@@ -82,16 +89,31 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 self.raft().runtime_config().elect(true);
                 return;
             };
+            // Whoever leads has what was committed: a status that tells of more has been edited.
+            served = match self.health().borrow().is_ready() {
+                true => served.saturating_add(1),
+                false => 0,
+            };
+            let is_only_told = behind.iter().all(|witness| witness.term.is_none());
+            if is_only_told && served >= SERVED {
+                tracing::warn!(%witness, "what tells of more than was ever committed has been edited: it is not believed, since this replica has a leader and all that the leader has");
+                self.raft().runtime_config().elect(true);
+                return;
+            }
             if before != Some(last) {
                 (looks, before) = (0, Some(last));
             }
             looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(SAY) {
+            if looks.is_multiple_of(SAY) && is_only_told {
+                self.fail(&format!("its log is not as far as {witness}, and no replica leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
+                return;
+            }
+            if looks.is_multiple_of(SAY) && last.is_some() {
                 tracing::error!(
                     log_ends_at = last.map(|last| Reached::from(last).to_string()),
                     %witness,
-                    "this replica still lacks what was committed, and is sent nothing. If no replica leads, all that are there were set back, and none comes to lead, since it would admit used tokens again. \
-                     Bring those back that were in use last. If they are lost for good: {INSTEAD}"
+                    "this replica still lacks what was committed, and is sent nothing. If a replica leads and a majority serves, empty this one: it comes as a new member. If one leads and too few serve, restart the leader first: \
+                     it then sends what is missing. If none leads, all that are there were set back, and none comes to lead, since it would admit used tokens again: {INSTEAD}"
                 );
             }
             Rt::sleep(LOOK).await;

@@ -66,8 +66,8 @@ pub enum OpenError {
     Incomplete { path: PathBuf, what: String },
     /// Its log ends before an entry that was committed, and nobody else has what is missing.
     #[error(
-        "{} was set back to an older copy: its log ends at {}, and {witness}, which was committed. Nothing was changed. It is not gone on with, it would admit used tokens again: {}",
-        path.display(), end_text(*.end), INSTEAD
+        "{} was set back to an older copy: its log ends at {}, and {witness}, which was committed. Nothing was changed. It is not gone on with, it would admit used tokens again: {}{}",
+        path.display(), end_text(*.end), INSTEAD, edited_text(witness)
     )]
     SetBack {
         path: PathBuf,
@@ -97,6 +97,16 @@ pub enum OpenError {
     /// The replica could not start with what it read.
     #[error("the store could not start: {0}")]
     Start(String),
+}
+
+/// A status can be edited, the mark of the store cannot by whoever may only do that.
+fn edited_text(witness: &Witness) -> &'static str {
+    match witness.term {
+        Some(_) => "",
+        None => {
+            ". If somebody has edited that status: delete the JoinToken (it goes once this has started), and start again"
+        }
+    }
 }
 
 fn end_text(end: Option<Reached>) -> String {

@@ -31,6 +31,7 @@ mod full_disk;
 mod group;
 mod keys;
 mod log_lost;
+mod misled;
 mod modes;
 mod offline;
 mod restored_cluster;

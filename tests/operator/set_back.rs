@@ -82,12 +82,12 @@ async fn restore_tokens(place: &Place, copied: &Copied, with_status: bool) {
     }
 }
 
-fn set_back(data: &Path, copy: &Path) {
+pub fn set_back(data: &Path, copy: &Path) {
     fs::remove_dir_all(data).unwrap();
     copy_folder(copy, data);
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -394,7 +394,12 @@ fn a_folder_whose_keys_lie_elsewhere_is_known_for_an_older_copy() {
     let places = ["--data-dir", text(&data), "--keys-dir", text(&keys)];
     run(&[&what[..], &places].concat()).ok();
     // The new store's keys are in its folder.
-    let server = place.setup().start();
+    setup()
+        .run()
+        .fails(1, &["KeyOfOtherStore", "move them aside"]);
+    fs::rename(&keys, place.path("keys.former")).unwrap();
+    fs::rename(data.join("keys"), &keys).unwrap();
+    let server = setup().start();
     for token in tokens.values() {
         Machine::new().join(token).fails(3, &["not valid here"]);
     }

@@ -8,6 +8,8 @@ use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::failed;
+use crate::cli::exit::Failure;
 use crate::founding::{Identity, ReachedMark, Remembered, SeenObject, VaultError};
 use crate::store::{Change, RaftStore, Reached, TokenStore as _};
 use crate::telemetry::metrics::Metrics;
@@ -29,6 +31,8 @@ pub(super) struct MarkKeeper {
     pub written: Option<Reached>,
     /// The last write failed.
     pub is_stale: bool,
+    /// What another process wrote that this one cannot have reached.
+    pub outrun_by: Option<Remembered>,
 }
 
 impl MarkKeeper {
@@ -45,7 +49,22 @@ impl MarkKeeper {
 
     /// A shared one is the leader's to write.
     fn is_ours(&self) -> bool {
-        !self.mark.is_shared() || self.store.health().borrow().is_leader
+        !self.mark.is_shared() || self.is_leader()
+    }
+
+    /// Somebody else has gone on further with this very store, though this replica leads it.
+    async fn is_outrun(&self, by: &Remembered) -> bool {
+        let is_beyond = || by.reached > self.store.reached();
+        // A deposed leader sees what the next one wrote: it cannot pass the barrier.
+        is_beyond()
+            && self.is_leader()
+            && self.store.barrier().await.is_ok()
+            && self.is_leader()
+            && is_beyond()
+    }
+
+    fn is_leader(&self) -> bool {
+        self.store.health().borrow().is_leader
     }
 
     /// `false`: it could not be written.
@@ -72,6 +91,9 @@ impl MarkKeeper {
                     );
                 }
                 self.adopt(&remembered);
+                if self.is_outrun(&remembered).await {
+                    self.outrun_by = Some(remembered);
+                }
                 true
             }
             Err(error) => {
@@ -109,7 +131,10 @@ impl MarkKeeper {
     }
 
     /// Keeps it until told to stop, and then writes what is not written yet.
-    pub async fn run(mut self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// Another process goes on with a copy of the data folder.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Failure> {
         let mut changes = self.store.changes();
         let mut health = self.store.health();
         let mut seen = self.mark.seen();
@@ -118,6 +143,9 @@ impl MarkKeeper {
         let mut is_due = led && self.written.is_none();
         let mut next = Instant::now();
         loop {
+            if let Some(by) = &self.outrun_by {
+                return Err(outrun(&self.mark.place(), by));
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 change = changes.recv() => match change {
@@ -137,6 +165,10 @@ impl MarkKeeper {
                 },
                 now = look(&mut seen) => {
                     self.adopt(&now);
+                    if self.is_outrun(&now).await {
+                        self.outrun_by = Some(now);
+                        continue;
+                    }
                     if led && now.reached < self.written {
                         is_due = true;
                     }
@@ -150,7 +182,17 @@ impl MarkKeeper {
         if is_due && led {
             self.write().await;
         }
+        Ok(())
     }
+}
+
+fn outrun(place: &str, by: &Remembered) -> Failure {
+    let reached = by.reached.map(|reached| reached.to_string());
+    failed(format_args!(
+        "another process goes on with a copy of this data folder: {place} says that the store has reached {} (term.index), which this replica, its leader, has not. \
+         Both could admit a machine by the same token: stop the one that is not to be, and never run it again",
+        reached.unwrap_or_default()
+    ))
 }
 
 /// A record or a key has changed.

@@ -178,6 +178,7 @@ impl Replica {
             metrics: Arc::clone(&metrics),
             written: None,
             is_stale: false,
+            outrun_by: None,
         };
         // Before anything is served or minted.
         mark_keeper.first().await;
@@ -210,7 +211,7 @@ impl Replica {
             audit: auditing,
         };
         let stop = replica.parts.stop_token();
-        replica.parts.spawn("mark", mark_keeper.run(stop).map(Ok));
+        replica.parts.spawn("mark", mark_keeper.run(stop));
         replica.parts.spawn_until_stop("key guard", guard.run());
         replica
             .parts
