@@ -30,7 +30,7 @@ fn a_configuration_that_cannot_be_is_refused_by_name_and_makes_nothing() {
         (changed("dataDir", "datadir"), vec!["datadir"]),
         (
             changed("[\"https://127", "[\"http://127"),
-            vec!["the advertised URL", "https://host[:port]"],
+            vec!["the advertised URL", "https://host:port"],
         ),
         (
             format!("{good}certificateLifetime: 5 fortnights\n"),
