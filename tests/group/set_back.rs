@@ -107,7 +107,7 @@ fn a_group_that_is_set_back_as_a_whole_elects_nobody_until_one_is_current() {
     for replica in 0..3 {
         let server = group.server(replica);
         server.wait_for_log("does not campaign");
-        server.wait_for_log("Bring those back that were in use last");
+        server.wait_for_log("all that are there were set back");
         assert!(!group.is_ready(replica));
         let url = group.door_url(replica);
         let late = Machine::new().join_with(&token, &["--url", &url, "--timeout", "1s"]);

@@ -317,7 +317,7 @@ async fn a_group_that_was_set_back_elects_nobody_and_one_current_replica_leads_i
     (0..3).for_each(|ordinal| group.start(ordinal));
     for ordinal in 0..3 {
         group.server(ordinal).wait_for_log("does not campaign");
-        let says = "Bring those back that were in use last. If they are lost for good";
+        let says = "all that are there were set back";
         group.server(ordinal).wait_for_log(says);
         assert!(group.answers(ordinal, "/readyz", 503));
         let door = group.door_url(ordinal);
