@@ -43,7 +43,7 @@ impl RecordQuery {
                 key_id,
                 ..
             } => (Some(issuance), Some(node_name), Some(key_id)),
-            Origin::Offline { key_id } => (None, None, Some(key_id)),
+            Origin::Offline { key_id, node_name } => (None, node_name.as_ref(), Some(key_id)),
             Origin::Tombstone => (None, None, None),
         };
         is(self.phase.as_ref(), Some(&record.phase))
