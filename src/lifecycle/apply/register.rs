@@ -107,14 +107,14 @@ impl Apply<'_> {
         let side = Side {
             source: Source::Resource {
                 resource: Box::new(Resource {
-                issuance: command.issuance.clone(),
-                revision: command.revision,
-                reissue,
-                node_name: command.node_name.clone(),
-                in_flight_timeout_ms: command.in_flight_timeout_ms,
-                max_claims: command.max_claims,
-                bindings: command.bindings.clone(),
-            }),
+                    issuance: command.issuance.clone(),
+                    revision: command.revision,
+                    reissue,
+                    node_name: command.node_name.clone(),
+                    in_flight_timeout_ms: command.in_flight_timeout_ms,
+                    max_claims: command.max_claims,
+                    bindings: command.bindings.clone(),
+                }),
                 last_failure: None,
             },
             ..Side::default()

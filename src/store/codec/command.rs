@@ -284,9 +284,7 @@ fn get_registration(r: &mut Reader<'_>) -> Result<OfflineRegistration, Malformed
         // A release that does not know the rules which keep the name does not know the field either.
         4 if State::newest_rules() >= 2 => true,
         other => {
-            return Err(Malformed::new(format!(
-                "{other} fields instead of 3 or 4"
-            )));
+            return Err(Malformed::new(format!("{other} fields instead of 3 or 4")));
         }
     };
     Ok(OfflineRegistration {
@@ -398,8 +396,34 @@ mod tests {
 
     #[test]
     fn every_operation_comes_back_as_it_was() {
-        for operation in samples::operations() {
+        let later = samples::operations_of_second_rules();
+        for operation in samples::operations().into_iter().chain(later) {
             round_trip(operation);
+        }
+    }
+
+    /// What is proposed by the first rules is what the first release can read, byte for byte.
+    #[test]
+    fn by_the_first_rules_no_later_field_is_written() {
+        for operation in samples::operations_of_second_rules() {
+            if matches!(operation, Operation::RaiseRules(_)) {
+                continue;
+            }
+            assert_eq!(operation.needs_rules(), Some(2));
+            assert_eq!(operation.clone().by_rules(2), operation);
+            let operation = operation.by_rules(1);
+            assert_eq!(operation.needs_rules(), None);
+            let mut w = Writer::new();
+            encode(
+                &Command {
+                    at_ms: 1,
+                    operation,
+                },
+                &mut w,
+            );
+            let bytes = w.into_bytes();
+            // The registration comes last: an array of three, with 9 + 1 + 9 bytes in it.
+            assert_eq!(bytes[bytes.len() - 20], 0x83, "{bytes:02x?}");
         }
     }
 
