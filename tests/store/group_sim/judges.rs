@@ -15,18 +15,6 @@ use super::clients::node_name_of;
 use super::machine::Excuse;
 use super::world::{World, health};
 
-/// A token minted offline whose record names another node than the token.
-fn is_of_another_node(record: &Record) -> bool {
-    let mut number = [0; 8];
-    number.copy_from_slice(&record.token_id.0[..8]);
-    match &record.origin {
-        Origin::Offline { node_name, .. } => node_name
-            .as_ref()
-            .is_some_and(|node| *node != node_name_of(u64::from_be_bytes(number))),
-        _ => false,
-    }
-}
-
 const LOOK: Duration = Duration::from_millis(100);
 
 impl World {
@@ -95,5 +83,17 @@ impl World {
                 }
             });
         }
+    }
+}
+
+/// A token minted offline whose record names another node than the token.
+fn is_of_another_node(record: &Record) -> bool {
+    let mut number = [0; 8];
+    number.copy_from_slice(&record.token_id.0[..8]);
+    match &record.origin {
+        Origin::Offline { node_name, .. } => node_name
+            .as_ref()
+            .is_some_and(|node| *node != node_name_of(u64::from_be_bytes(number))),
+        _ => false,
     }
 }

@@ -7,7 +7,7 @@ use crate::lifecycle::command::{
 use crate::lifecycle::image::ImageError;
 use crate::lifecycle::record::{Bar, Issuance, Phase, Reason};
 use crate::lifecycle::state::RulesVersion;
-use crate::lifecycle::state::slot::{Hold, NO_KEY, Side, Slot};
+use crate::lifecycle::state::slot::{Hold, NO_KEY, Side, Slot, Source};
 use crate::lifecycle::{Command, State};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
@@ -181,6 +181,7 @@ fn of_the_node_of_a_token_minted_offline() {
         "the node of a token minted offline is kept while somebody holds it",
         |slot, side| {
             slot.phase = Phase::Expired;
+            slot.at_ms = HOUR;
             side.hold = Hold::Nobody;
         },
     );
@@ -211,7 +212,9 @@ fn of_a_record_and_its_issuance() {
         ISSUED,
         "a live token of a resource is the one in force",
         |_, side| {
-            let resource = side.resource.as_mut().expect("a resource");
+            let Source::Resource { resource, .. } = &mut side.source else {
+                panic!("no resource's");
+            };
             resource.issuance = name(CONSUMED);
         },
     );
