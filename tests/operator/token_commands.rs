@@ -120,7 +120,7 @@ fn a_machine_of_an_exported_key_is_found_by_its_name() {
     }
     let found = || {
         for (node, id) in ["edge-7", "edge-8"].iter().zip(&ids) {
-            assert_eq!(listed(&data, &["--node", node]).0, [id.clone()]);
+            assert_eq!(listed(&data, &["--node", node]).0, std::slice::from_ref(id));
         }
         assert_eq!(listed(&data, &["--node", "edge-9"]).0, [""; 0]);
     };
