@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use cap::Cap;
 use jointoken::lifecycle::command::{
-    Acknowledge, AdoptKey, Begin, Consume, Founded, OfflineRegistration, Register, Revert, Sweep,
+    Acknowledge, AdoptKey, Begin, Consume, Founded, OfflineRegistration, RaiseRules, Register,
+    Revert, Sweep,
 };
 use jointoken::lifecycle::command::{Bindings, Failure};
 use jointoken::lifecycle::{Command, Issuance, Operation, Record, State};
@@ -77,6 +78,8 @@ impl Log {
             state: State::new(),
             index: 0,
         };
+        let to = State::newest_rules();
+        log.apply(0, RaiseRules { to });
         log.apply(
             0,
             Founded {
@@ -123,6 +126,7 @@ fn begin(number: u64) -> Begin {
             key_id: OFFLINE,
             issued_at_ms: Some(START),
             expires_at_ms: START + HOUR + number * 7919 % 1_000_000,
+            node_name: Some(format!("storage-node-{number:07}")),
         }),
     }
 }

@@ -7,8 +7,8 @@
 // out, the place says so.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
-#[cfg(all(feature = "next-rules", not(debug_assertions)))]
-compile_error!("next-rules is for tests: no release has rules that do not exist");
+#[cfg(all(feature = "first-rules", not(debug_assertions)))]
+compile_error!("first-rules is for tests: a release knows all rules that there are");
 
 pub mod faults;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jointoken::clock::{Clock as _, SystemClock};
-use jointoken::lifecycle::Settings;
-use jointoken::lifecycle::command::{AdoptKey, Begin, Founded, OfflineRegistration};
+use jointoken::lifecycle::command::{AdoptKey, Begin, Founded, OfflineRegistration, RaiseRules};
+use jointoken::lifecycle::{Settings, State};
 use jointoken::peers::{PeerCertificates, PeerLimits, PeerServer, PeerTls, PeerTransport};
 use jointoken::pki::{Authority, CaRole, TrustDomain};
 use jointoken::store::disk::RealDisk;
@@ -103,6 +103,8 @@ pub async fn found(store: &RaftStore) -> Result<(), Failed> {
         trust_domain: "bench.example".into(),
         fingerprints: vec![("door-ca".into(), Fingerprint([1; 32]))],
     };
+    let to = State::newest_rules();
+    submit(store, RaiseRules { to }).await?;
     submit(store, founded).await?;
     let key = AdoptKey {
         key_id: KEY,
@@ -128,6 +130,7 @@ pub fn claim(number: u64, now_ms: u64) -> Begin {
             key_id: KEY,
             issued_at_ms: Some(now_ms),
             expires_at_ms: now_ms + HOUR_MS,
+            node_name: Some("edge-1".into()),
         }),
     }
 }

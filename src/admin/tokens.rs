@@ -237,7 +237,7 @@ fn purposes(offered: &Offered) -> HashMap<KeyId, Purpose> {
 
 fn view(record: &Record, purposes: &HashMap<KeyId, Purpose>) -> TokenView {
     let key = match &record.origin {
-        Origin::Resource { key_id, .. } | Origin::Offline { key_id } => Some(*key_id),
+        Origin::Resource { key_id, .. } | Origin::Offline { key_id, .. } => Some(*key_id),
         Origin::Tombstone => None,
     };
     let mut view = TokenView {
@@ -272,19 +272,22 @@ fn view(record: &Record, purposes: &HashMap<KeyId, Purpose>) -> TokenView {
         }),
         contested: record.contested,
     };
-    if let Origin::Resource {
-        issuance,
-        revision,
-        reissue,
-        node_name,
-        ..
-    } = &record.origin
-    {
-        view.namespace = Some(issuance.namespace.clone());
-        view.name = Some(issuance.name.clone());
-        view.revision = Some(*revision);
-        view.reissue = Some(*reissue);
-        view.node = Some(node_name.clone());
+    match &record.origin {
+        Origin::Resource {
+            issuance,
+            revision,
+            reissue,
+            node_name,
+            ..
+        } => {
+            view.namespace = Some(issuance.namespace.clone());
+            view.name = Some(issuance.name.clone());
+            view.revision = Some(*revision);
+            view.reissue = Some(*reissue);
+            view.node = Some(node_name.clone());
+        }
+        Origin::Offline { node_name, .. } => view.node.clone_from(node_name),
+        Origin::Tombstone => {}
     }
     view
 }

@@ -189,7 +189,7 @@ pub struct TokenView {
     pub name: Option<String>,
     pub revision: Option<u64>,
     pub reissue: Option<u32>,
-    /// The machine's name; the store keeps that of JoinTokens only.
+    /// The machine's name; of a token minted offline while somebody holds it, unless its holder came before the store's second rules.
     pub node: Option<String>,
     pub issued_at: Option<String>,
     pub expires_at: Option<String>,

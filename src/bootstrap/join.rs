@@ -192,6 +192,7 @@ async fn look(door: &Door, verified: &Verified) -> Result<Option<OfflineRegistra
         key_id: verified.key_id,
         issued_at_ms: verified.issued_at_ms,
         expires_at_ms: verified.expires_at_ms,
+        node_name: Some(verified.node_name.clone()),
     }))
 }
 
@@ -222,7 +223,7 @@ fn belongs(verified: &Verified, record: &Record) -> Result<(), DoorError> {
         Origin::Resource { key_id, .. } => {
             verified.purpose == Purpose::Resource && *key_id == verified.key_id
         }
-        Origin::Offline { key_id } => {
+        Origin::Offline { key_id, .. } => {
             verified.purpose != Purpose::Resource && *key_id == verified.key_id
         }
         // It admits nobody, whoever asks.
@@ -294,7 +295,7 @@ fn name(door: &Door, verified: &Verified, record: &Record) -> Result<MemberIdent
                 pattern.is_some(),
             )
         }
-        Origin::Offline { key_id } => MemberIdentity::offline(
+        Origin::Offline { key_id, .. } => MemberIdentity::offline(
             &door.trust_domain,
             &key_id.to_string(),
             &node(&verified.node_name)?,

@@ -57,7 +57,7 @@ struct ListArgs {
     /// Only tokens of JoinTokens of this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Only tokens of JoinTokens for this machine
+    /// Only tokens for this machine; of those minted offline, those that it has claimed or was admitted by
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
     /// Only tokens by this signing key
@@ -254,16 +254,17 @@ impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<34}{:<10}{:<22}JOINTOKEN OR KEY",
-            "TOKEN ID", "PHASE", "EXPIRES"
+            "{:<34}{:<10}{:<22}{:<16} JOINTOKEN OR KEY",
+            "TOKEN ID", "PHASE", "EXPIRES", "NODE"
         )?;
         for token in &self.0.tokens {
             write!(
                 f,
-                "\n{:<34}{:<10}{:<22}{}",
+                "\n{:<34}{:<10}{:<22}{:<16} {}",
                 token.token_id,
                 token.phase,
                 to_the_second(token.expires_at.as_deref()),
+                token.node.as_deref().unwrap_or("-"),
                 origin(token)
             )?;
         }

@@ -12,7 +12,8 @@ use super::item::{Item, ItemName};
 use super::material::{MakeError, Material, Piece};
 use super::vault::{Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject, Vault};
 use crate::clock::Clock;
-use crate::lifecycle::command::{AdoptKey, Founded};
+use crate::lifecycle::State;
+use crate::lifecycle::command::{AdoptKey, Founded, RaiseRules};
 use crate::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome};
 use crate::pki::{Authority, TrustDomain};
 use crate::store::{OpenError, StoreError, TokenStore, submit};
@@ -120,6 +121,7 @@ pub async fn found_or_open(site: Site<'_>) -> Result<Opened, FoundingError> {
     match identity.stage {
         Stage::Items | Stage::Store => {
             let founded = founded(&identity, &pieces);
+            site.begin_by_newest_rules(&*store).await?;
             site.commit(&*store, &founded).await?;
         }
         Stage::Joining => site.until_let_in(&*store, &identity).await?,
@@ -351,6 +353,18 @@ pub(super) fn founded(identity: &Identity, pieces: &BTreeMap<ItemName, Piece>) -
 }
 
 impl Site<'_> {
+    /// A new store goes by the latest rules from its beginning. Where a founding is recorded already, the group may have members
+    /// of an earlier release.
+    async fn begin_by_newest_rules(&self, store: &dyn TokenStore) -> Result<(), FoundingError> {
+        self.patiently(store, || store.barrier()).await?;
+        let to = State::newest_rules();
+        if store.founded().is_none() && to > State::new().rules_version() {
+            self.patiently(store, || submit(store, RaiseRules { to }))
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Has the founding recorded. If another one is recorded, what differs is found by comparing.
     async fn commit(&self, store: &dyn TokenStore, founded: &Founded) -> Result<(), FoundingError> {
         match self

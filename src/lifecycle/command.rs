@@ -46,10 +46,29 @@ impl Operation {
     pub const fn needs_rules(&self) -> Option<u32> {
         match self {
             Self::RaiseRules(raise) => Some(raise.to),
+            Self::Begin(begin) => match &begin.registration {
+                Some(registration) if registration.node_name.is_some() => Some(KEEPS_NODES),
+                _ => None,
+            },
             _ => None,
         }
     }
+
+    /// As it may be proposed while these rules are in force: without what a release that knows no others could not read.
+    #[must_use]
+    pub fn by_rules(mut self, rules: u32) -> Self {
+        if rules < KEEPS_NODES
+            && let Self::Begin(begin) = &mut self
+            && let Some(registration) = &mut begin.registration
+        {
+            registration.node_name = None;
+        }
+        self
+    }
 }
+
+/// The rules by which the node of a token minted offline is kept.
+pub(super) const KEEPS_NODES: u32 = 2;
 
 /// Records the issuance of a `JoinToken` resource and lets it have a token, at most once for each
 /// (namespace, name, revision, reissue).
@@ -117,6 +136,8 @@ pub struct OfflineRegistration {
     /// `None` for NodeDB tokens, which do not say: the state's `now` is used.
     pub issued_at_ms: Option<u64>,
     pub expires_at_ms: u64,
+    /// The machine that may join, an RFC 1123 label. `None` before the rules that keep it are in force.
+    pub node_name: Option<String>,
 }
 
 /// Admits the joiner that holds the claim. Only when this is committed may a credential leave the server.

@@ -1,7 +1,7 @@
 //! How much of everything the state keeps. What is longer was never acceptable to Kubernetes or
 //! DNS either; the bounds are here so that no command can make the state grow without limit.
 
-use super::command::{AdoptKey, Founded, Register, Settings};
+use super::command::{AdoptKey, Founded, OfflineRegistration, Register, Settings};
 
 /// A namespace is an RFC 1123 label.
 const NAMESPACE_BYTES: usize = 63;
@@ -24,9 +24,20 @@ impl Register {
         self.issuance.namespace.len() <= NAMESPACE_BYTES
             && self.issuance.name.len() <= NAME_BYTES
             && self.namespace_uid.len() <= UID_BYTES
-            && self.node_name.len() <= NODE_NAME_BYTES
+            && fits_node(&self.node_name)
             && self.bindings.source_cidrs.len() <= SOURCE_CIDRS
     }
+}
+
+impl OfflineRegistration {
+    pub(super) fn fits(&self) -> bool {
+        self.node_name.as_deref().is_none_or(fits_node)
+    }
+}
+
+/// Whether a node may have this name, as far as its length goes.
+pub(super) const fn fits_node(name: &str) -> bool {
+    name.len() <= NODE_NAME_BYTES
 }
 
 impl AdoptKey {

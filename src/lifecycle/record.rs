@@ -144,7 +144,12 @@ pub enum Origin {
         node_name: String,
     },
     /// Minted without a server.
-    Offline { key_id: KeyId },
+    Offline {
+        key_id: KeyId,
+        /// The machine that may join, while one has claimed the token or was admitted by it. `None` if nobody holds it, or
+        /// its holder came before the rules that keep the name.
+        node_name: Option<String>,
+    },
     /// Never seen: aborted by its id.
     Tombstone,
 }

@@ -157,6 +157,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     /// Commits it as the leader, or has the leader commit it.
     pub(crate) async fn propose(&self, operation: Operation) -> Result<Committed, StoreError> {
+        // Rules only rise: what those applied here allow, the log allows from here on, whoever leads.
+        let rules = self.live().read().rules_version();
+        let operation = operation.by_rules(rules);
         match self.leads() {
             true => self.commit(operation).await.map(|(_, committed)| committed),
             false => self.forward(operation).await,

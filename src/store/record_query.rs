@@ -43,7 +43,7 @@ impl RecordQuery {
                 key_id,
                 ..
             } => (Some(issuance), Some(node_name), Some(key_id)),
-            Origin::Offline { key_id } => (None, None, Some(key_id)),
+            Origin::Offline { key_id, node_name } => (None, node_name.as_ref(), Some(key_id)),
             Origin::Tombstone => (None, None, None),
         };
         is(self.phase.as_ref(), Some(&record.phase))
@@ -95,8 +95,11 @@ fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::command::{Abort, Sweep};
-    use crate::lifecycle::{Command, Reason, State};
+    use crate::lifecycle::command::{
+        Abort, AdoptKey, Begin, Founded, OfflineRegistration, RaiseRules, Sweep,
+    };
+    use crate::lifecycle::{Command, Operation, Reason, State};
+    use crate::token::{Fingerprint, JoinerId, Purpose, StoreId};
 
     fn live(ids: impl Iterator<Item = u8>) -> Live {
         let live = Live::new(State::new());
@@ -136,6 +139,57 @@ mod tests {
             query.after = page.records.last().map(|record| record.token_id);
         }
         assert_eq!(seen, [1, 3, 5, 7, 9]);
+    }
+
+    /// A token minted offline, in the hands of a machine of this name.
+    #[test]
+    fn machines_of_exported_keys_are_found_by_their_names() {
+        let live = Live::new(State::new());
+        let key_id = KeyId([3; 8]);
+        let begin = |id: u8, node: &str| Begin {
+            token_id: TokenId([id; 16]),
+            joiner: JoinerId([7; 32]),
+            holder: [1; 16],
+            address: None,
+            registration: Some(OfflineRegistration {
+                key_id,
+                issued_at_ms: Some(1),
+                expires_at_ms: 60_000,
+                node_name: Some(node.into()),
+            }),
+        };
+        let operations: [Operation; 5] = [
+            RaiseRules { to: 2 }.into(),
+            Founded {
+                store_id: StoreId([1; 16]),
+                epoch: 1,
+                trust_domain: "example.org".into(),
+                fingerprints: vec![],
+            }
+            .into(),
+            AdoptKey {
+                key_id,
+                purpose: Purpose::Offline,
+                fingerprint: Fingerprint([3; 32]),
+                max_ttl_ms: None,
+                node_pattern: None,
+            }
+            .into(),
+            begin(1, "edge-7").into(),
+            begin(2, "edge-8").into(),
+        ];
+        for (index, operation) in (1..).zip(operations) {
+            let at_ms = 1_000;
+            live.apply(index, &Command { at_ms, operation });
+        }
+        let of = |node: &str| RecordQuery {
+            node_name: Some(node.into()),
+            limit: 10,
+            ..RecordQuery::default()
+        };
+        assert_eq!(ids(&of("edge-7").page(&live)), [1]);
+        assert_eq!(ids(&of("edge-8").page(&live)), [2]);
+        assert_eq!(ids(&of("edge").page(&live)), [0; 0]);
     }
 
     #[test]

@@ -22,7 +22,8 @@ async fn an_offline_token_is_registered_on_first_sight_and_admits_one() {
     assert_eq!(
         record.origin,
         Origin::Offline {
-            key_id: OFFLINE_KEY
+            key_id: OFFLINE_KEY,
+            node_name: Some("edge-7".to_owned()),
         }
     );
     assert_eq!(ask(&world, &token, &new_key()).await.code(), "token_used");

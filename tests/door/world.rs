@@ -8,9 +8,9 @@ use std::time::Duration;
 use jointoken::bootstrap::{Door, DoorLimits, serve};
 use jointoken::clock::{Clock, ManualClock};
 use jointoken::joiner::{Join, JoinError, Joined, join};
-use jointoken::lifecycle::command::{AdoptKey, Bindings, Founded, Register};
+use jointoken::lifecycle::command::{AdoptKey, Bindings, Founded, RaiseRules, Register};
 use jointoken::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome, RegisterOutcome};
-use jointoken::lifecycle::{Issuance, Phase, Record, Settings};
+use jointoken::lifecycle::{Issuance, Phase, Record, Settings, State};
 use jointoken::net::Proxies;
 use jointoken::pki::{Authority, CaRole, DoorIdentity, TrustDomain};
 use jointoken::store::reference::InMemoryStore;
@@ -371,6 +371,8 @@ async fn found(store: &dyn TokenStore) {
         trust_domain: domain().to_string(),
         fingerprints: Vec::new(),
     };
+    let to = State::newest_rules();
+    submit(store, RaiseRules { to }).await.unwrap();
     let outcome = submit(store, founded).await.unwrap();
     // Known: the store was opened again.
     assert!(matches!(

@@ -67,9 +67,17 @@ impl Group {
     /// Starts all, the first with leave to found, and waits until they are one group.
     #[track_caller]
     pub fn found(&mut self) {
-        self.start_founder();
+        self.found_as(None);
+    }
+
+    /// As another build of the program, or as the one that is tested.
+    #[track_caller]
+    pub fn found_as(&mut self, program: Option<&Path>) {
+        let mut founder = self.founder();
+        founder.program = program.map(Path::to_path_buf);
+        self.servers[0] = Some(founder.spawn());
         for replica in 1..self.size() {
-            self.start(replica);
+            self.start_as(replica, program);
         }
         self.until_whole();
     }

@@ -1,7 +1,7 @@
 //! Two releases in one group, and the data folder of an earlier one.
 //!
-//! The later release is this commit with rules of the lifecycle that only tests know (`next-rules`): a claim counts two
-//! attempts instead of one. `cargo xtask test` builds it and says where it is.
+//! The earlier release is this commit without what came with the second rules of the lifecycle (`first-rules`).
+//! `cargo xtask test` builds it and says where it is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ const USED: [&str; 2] = [
 ];
 const ENDED: &str = "f608fac5733e1f9c26b341ea0a855ee9";
 
-fn later_release() -> PathBuf {
-    let program = std::env::var_os("JOINTOKEN_TEST_NEXT_RULES");
+fn earlier_release() -> PathBuf {
+    let program = std::env::var_os("JOINTOKEN_TEST_EARLIER_RELEASE");
     let program = program.expect(
-        "JOINTOKEN_TEST_NEXT_RULES: `cargo xtask test` builds the later release and sets it",
+        "JOINTOKEN_TEST_EARLIER_RELEASE: `cargo xtask test` builds the earlier release and sets it",
     );
     program.into()
 }
@@ -36,23 +36,26 @@ fn exchange(group: &mut Group, replica: usize, program: Option<&Path>, load: &Lo
 
 #[test]
 fn a_group_is_upgraded_under_load_taken_back_upgraded_again_and_finalized() {
-    let later = later_release();
-    let mut group = Group::of_three();
+    let earlier = earlier_release();
+    let mut group = Group::new(3);
+    group.found_as(Some(&earlier));
     let load = Load::in_pairs(group.minter(0), group.doors(), 2);
     load.until_more(3);
-    for program in [Some(&*later), None] {
+    for program in [None, Some(&*earlier)] {
         for replica in 0..group.size() {
             exchange(&mut group, replica, program, &load);
         }
     }
-    // As long as one is of the earlier release, the later rules must wait.
+    // As long as one is of the earlier release, the later rules must wait, and it can read all that the others propose.
     for replica in 0..group.size() {
         let refused = group.ask(replica, &["store", "upgrade", "finalize"]);
         refused.fails(8, &["rules 1 are in force", "upgrade all replicas first"]);
-        exchange(&mut group, replica, Some(&later), &load);
+        exchange(&mut group, replica, None, &load);
     }
+    let of_edge_1 = ["--node", "edge-1"];
     let shown = group.ask(1, &["store", "upgrade"]).ok().stdout;
     assert!(shown.contains("every replica knows rules 2"), "{shown}");
+    assert_eq!(tokens(&group, 1, &of_edge_1).len(), 0);
     let follower = group.follower();
     let done = group
         .ask(follower, &["store", "upgrade", "finalize"])
@@ -68,31 +71,36 @@ fn a_group_is_upgraded_under_load_taken_back_upgraded_again_and_finalized() {
     group.terminate(1);
     let log = group.data(1).join("store/log");
     let before = contents(&log);
-    let ran = group.setup(1).run();
+    let mut setup = group.setup(1);
+    setup.program = Some(earlier);
+    let ran = setup.run();
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(
-        ran.stderr.contains("use the release that the others have"),
-        "{ran:?}"
-    );
+    let why = "has format 3, this release reads formats up to 2";
+    assert!(ran.stderr.contains(why), "{ran:?}");
     assert!(
         contents(&log) == before,
         "the earlier release changed something"
     );
-    group.start_as(1, Some(&later));
+    group.start(1);
     group.until_whole();
     for replica in 0..group.size() {
-        let listed = group.ask(
-            replica,
-            &["token", "list", "--limit", "1000", "--output", "json"],
-        );
-        let listed: serde_json::Value = serde_json::from_str(&listed.ok().stdout).unwrap();
-        let tokens = listed["tokens"].as_array().unwrap();
-        assert_eq!(tokens.len(), count);
-        assert!(tokens.iter().all(|token| token["phase"] == "Consumed"));
-        // By the later rules the first claim is the second attempt.
-        let by_later = tokens.iter().filter(|token| token["attempts"] == 2);
-        assert!(by_later.count() > 0);
+        let all = tokens(&group, replica, &[]);
+        assert_eq!(all.len(), count);
+        assert!(all.iter().all(|token| token["phase"] == "Consumed"));
+        // Of who came before the later rules it is not known which machine it was.
+        let known = tokens(&group, replica, &of_edge_1);
+        assert!(known.len() >= 3 && known.len() < count, "{}", known.len());
+        let named = all.iter().filter(|token| token["node"] == "edge-1");
+        assert_eq!(named.count(), known.len());
     }
+}
+
+/// What `token list` says at this replica.
+fn tokens(group: &Group, replica: usize, of: &[&str]) -> Vec<serde_json::Value> {
+    let list = ["token", "list", "--limit", "1000", "--output", "json"];
+    let listed = group.ask(replica, &[&list[..], of].concat()).ok().stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    listed["tokens"].as_array().unwrap().clone()
 }
 
 /// The files in a folder and what is in them.

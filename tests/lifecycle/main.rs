@@ -4,6 +4,7 @@ mod claims;
 mod faults;
 mod founding;
 mod image;
+mod nodes;
 mod properties;
 mod register;
 mod restore;

@@ -2,8 +2,8 @@
 //! and go back. After each: all invariants, and what must hold between one command and the next.
 
 use jointoken::lifecycle::command::{
-    Abort, Acknowledge, Begin, Bindings, Consume, Failure, Forget, OfflineRegistration, Register,
-    Revert, Revoke, Sweep,
+    Abort, Acknowledge, Begin, Bindings, Consume, Failure, Forget, OfflineRegistration, RaiseRules,
+    Register, Revert, Revoke, Sweep,
 };
 use jointoken::lifecycle::{Command, Issuance, Operation, Reason, Settings, State};
 use jointoken::token::{JoinerId, TokenId};
@@ -63,6 +63,9 @@ pub enum Drawn {
         remember: u8,
         supersede: bool,
     },
+    RaiseRules {
+        to: u32,
+    },
 }
 
 pub fn drawn() -> impl Strategy<Value = Drawn> {
@@ -90,6 +93,7 @@ pub fn drawn() -> impl Strategy<Value = Drawn> {
         1 => (0u8..3).prop_map(|name| Drawn::Forget { name }),
         1 => (0u8..3, 0u8..3, any::<bool>())
             .prop_map(|(retention, remember, supersede)| Drawn::Configure { retention, remember, supersede }),
+        1 => (0u32..4).prop_map(|to| Drawn::RaiseRules { to }),
     ]
 }
 
@@ -134,18 +138,36 @@ impl Tokens {
 
     /// What the verified token says, if it was minted offline.
     fn registration(number: u8) -> Option<OfflineRegistration> {
-        let (key_id, issued_at_ms, expires_at_ms) = match number {
-            0 => (OFFLINE_KEY, Some(START), START + HOUR),
-            1 => (OFFLINE_KEY, Some(START + HOUR), START + 2 * DAY),
-            2 => (NODEDB_KEY, None, START + 3 * DAY),
-            3 => (SHORT_KEY, Some(START + DAY), START + DAY + HOUR),
-            4 => (OFFLINE_KEY, Some(START + DAY), START + 8 * DAY),
+        let (key_id, issued_at_ms, expires_at_ms, node_name) = match number {
+            0 => (
+                OFFLINE_KEY,
+                Some(START),
+                START + HOUR,
+                Some("edge-0".into()),
+            ),
+            1 => (
+                OFFLINE_KEY,
+                Some(START + HOUR),
+                START + 2 * DAY,
+                Some("edge-1".into()),
+            ),
+            2 => (NODEDB_KEY, None, START + 3 * DAY, Some("node-2".into())),
+            // As a replica proposes it that has not heard yet of the rules that keep the name.
+            3 => (SHORT_KEY, Some(START + DAY), START + DAY + HOUR, None),
+            // Earlier rules do not look at it.
+            4 => (
+                OFFLINE_KEY,
+                Some(START + DAY),
+                START + 8 * DAY,
+                Some("n".repeat(64)),
+            ),
             _ => return None,
         };
         Some(OfflineRegistration {
             key_id,
             issued_at_ms,
             expires_at_ms,
+            node_name,
         })
     }
 
@@ -269,6 +291,7 @@ impl Tokens {
                 ..Settings::default()
             }
             .into(),
+            Drawn::RaiseRules { to } => RaiseRules { to }.into(),
         }
     }
 }
@@ -296,7 +319,7 @@ proptest! {
         drawn in proptest::collection::vec((steps(), drawn()), 1..120),
         cut in 0usize..120,
     ) {
-        let mut store = Store::founded();
+        let mut store = Store::founded_by(1);
         let log = commands(&drawn, store.at_ms);
         let first = store.index + 1;
         let mut watch = Watch::default();
@@ -322,7 +345,7 @@ proptest! {
             prop_assert_eq!(&restored.encode(), &image);
         }
         // Another replica, from the beginning of the log.
-        let mut replica = Store::founded().state;
+        let mut replica = Store::founded_by(1).state;
         for (index, command) in (first..).zip(&log) {
             replica.apply(index, command);
         }

@@ -335,7 +335,7 @@ fn a_former_machine_is_barred_though_its_id_was_taken() {
         store.admit(2, 2);
         let barred = match admitted {
             false => "Aborted (superseded) attempt 1",
-            true => "Consumed attempt 1 by B barred (superseded)",
+            true => "Consumed of edge-1 attempt 1 by B barred (superseded)",
         };
         assert_eq!(store.after(token(1)), barred);
     }

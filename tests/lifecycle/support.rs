@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jointoken::lifecycle::command::{
     Abort, Acknowledge, AdoptKey, Begin, Bindings, Consume, Failure, Founded, OfflineRegistration,
-    Register, Revert, Revoke, Sweep,
+    RaiseRules, Register, Revert, Revoke, Sweep,
 };
 use jointoken::lifecycle::outcome::{
     AbortOutcome, AcknowledgeOutcome, BeginOutcome, ConsumeOutcome, RegisterOutcome, RevertOutcome,
@@ -56,13 +56,21 @@ pub struct Store {
 }
 
 impl Store {
-    /// Founded, with a key of each purpose.
+    /// Founded, with a key of each purpose, by the newest rules.
     pub fn founded() -> Self {
+        Self::founded_by(State::newest_rules())
+    }
+
+    /// By these rules.
+    pub fn founded_by(rules: u32) -> Self {
         let mut store = Self {
             state: State::new(),
             index: 0,
             at_ms: START,
         };
+        if rules > store.state.rules_version() {
+            store.apply(RaiseRules { to: rules });
+        }
         store.apply(founding());
         for (key_id, purpose, max_ttl_ms) in [
             (RESOURCE_KEY, Purpose::Resource, None),
@@ -142,6 +150,25 @@ impl Store {
             ..consume_as(number, A)
         });
         assert!(matches!(outcome, ConsumeOutcome::Admitted { .. }));
+    }
+}
+
+/// Where it came from, without the node of a token minted offline: that goes and comes with who holds it.
+pub fn source(record: &Record) -> Origin {
+    match &record.origin {
+        Origin::Offline { key_id, .. } => Origin::Offline {
+            key_id: *key_id,
+            node_name: None,
+        },
+        other => other.clone(),
+    }
+}
+
+/// The node of a token minted offline.
+pub fn node(record: &Record) -> Option<&str> {
+    match &record.origin {
+        Origin::Offline { node_name, .. } => node_name.as_deref(),
+        _ => None,
     }
 }
 
@@ -236,6 +263,7 @@ pub fn offline() -> OfflineRegistration {
         key_id: OFFLINE_KEY,
         issued_at_ms: Some(START),
         expires_at_ms: START + HOUR,
+        node_name: Some("edge-1".into()),
     }
 }
 
@@ -260,6 +288,13 @@ fn record_line(record: &Record) -> String {
         && (*revision, *reissue) != (1, 0)
     {
         line += &format!(" revision {revision} reissue {reissue}");
+    }
+    if let Origin::Offline {
+        node_name: Some(node),
+        ..
+    } = &record.origin
+    {
+        line += &format!(" of {node}");
     }
     if record.origin == Origin::Tombstone {
         line += &format!(" tombstone until {}", minute(record.expires_at_ms));

@@ -372,7 +372,7 @@ fn begin_with_the_registration_of_an_offline_token() {
     assert_eq!(said(&applied.outcome), "Granted 1 until 7m");
     assert_eq!(
         store.after(token(1)),
-        "InFlight attempt 1 by A holder 1 until 7m"
+        "InFlight of edge-1 attempt 1 by A holder 1 until 7m"
     );
     let steps: Vec<_> = (applied.transitions.iter())
         .map(|step| (step.from, step.to))

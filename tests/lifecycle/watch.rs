@@ -12,6 +12,8 @@ use jointoken::lifecycle::{
 };
 use jointoken::token::{JoinerId, TokenId};
 
+use crate::support::{node, source};
+
 /// Looks at every command and remembers what was promised.
 #[derive(Default)]
 pub struct Watch {
@@ -132,6 +134,12 @@ impl Watch {
                     assert!(*deadline_ms > after.now_ms() && *deadline_ms <= record.expires_at_ms);
                     assert_eq!(*attempt, record.attempts);
                     assert_eq!(record.bindings.broken(begin.address, &begin.joiner), None);
+                    let said = begin.registration.as_ref();
+                    let said = said.and_then(|said| said.node_name.as_deref());
+                    match before.rules_version() {
+                        1 => assert_eq!(node(record), None),
+                        _ => assert!(said.is_none() || node(record) == said),
+                    }
                 }
                 BeginOutcome::Redeliver { leaf, record } => {
                     assert_eq!(self.admitted[&begin.token_id], (begin.joiner, leaf.clone()));
@@ -270,7 +278,10 @@ fn goes_on(was: &Record, is: &Record) {
         (is.issued_at_ms, is.expires_at_ms),
         (was.issued_at_ms, was.expires_at_ms)
     );
-    assert_eq!((&is.origin, &is.bindings), (&was.origin, &was.bindings));
+    assert_eq!((source(is), &is.bindings), (source(was), &was.bindings));
+    if was.phase == Phase::Consumed {
+        assert_eq!(is.origin, was.origin, "an admission keeps its node");
+    }
     if let (Some(was), Some(is)) = (&was.admission, &is.admission) {
         assert!(
             is.leaf.is_none() || was.leaf == is.leaf,

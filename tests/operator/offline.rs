@@ -7,7 +7,7 @@ use jointoken::token::{Audience, OfflineKeyFile, OfflinePolicy, SigningKey, Toke
 use serde_json::Value;
 
 use crate::place::Place;
-use crate::program::{Machine, Ran, run, text};
+use crate::program::{Machine, Ran, id_of, run, text};
 use crate::standalone::{Standalone, create};
 
 const MINUTE_MS: u64 = 60_000;
@@ -128,6 +128,10 @@ fn nodedb_tokens_live_as_long_as_they_may_and_no_longer() {
     Machine::new().join(&good).fails(2, &["--url"]);
     let joined = Machine::new().join_with(&good, &options).ok();
     assert!(joined.stdout.starts_with("node-42 joined"), "{joined:?}");
+    let socket = place.data().join("admin.sock");
+    let found = ["token", "list", "--admin-socket", text(&socket)];
+    let found = run(&[&found[..], &["--node", "node-42"]].concat()).ok();
+    assert!(found.stdout.contains(&id_of(&good)), "{found:?}");
     Machine::new()
         .join_with(&good.to_uppercase(), &options)
         .fails(5, &["used"]);

@@ -87,6 +87,7 @@ fn a_lost_store_is_restored_and_no_old_token_admits_anybody() {
     let record = shown(&place, &used);
     assert_eq!(record["phase"], "Consumed");
     assert!(!record["member"]["mayAskAgain"].as_bool().unwrap());
+    assert_eq!(record["node"], "edge-1");
     let ca = place.data().join("keys/members-ca/tls.crt");
     assert_eq!(
         machine.file("ca.crt").trim(),

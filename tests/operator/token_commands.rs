@@ -105,6 +105,46 @@ fn tokens_are_listed_shown_and_ended_by_their_ids() {
     assert!(!slip.stderr.contains(&tokens[3]), "{slip:?}");
 }
 
+/// Whoever has an exported key makes its tokens without the store, which says all the same which of them admitted a machine.
+#[test]
+fn a_machine_of_an_exported_key_is_found_by_its_name() {
+    let place = Standalone::new();
+    let server = place.setup().start();
+    let data = place.data();
+    let key = place.export("edge-*", "1h");
+    let tokens = ["edge-7", "edge-8"].map(|node| create(&key, node));
+    let ids = tokens.each_ref().map(|token| id_of(token));
+    assert_eq!(listed(&data, &["--node", "edge-7"]).0, [""; 0]);
+    for token in &tokens {
+        Machine::new().join(token).ok();
+    }
+    let found = || {
+        for (node, id) in ["edge-7", "edge-8"].iter().zip(&ids) {
+            assert_eq!(listed(&data, &["--node", node]).0, std::slice::from_ref(id));
+        }
+        assert_eq!(listed(&data, &["--node", "edge-9"]).0, [""; 0]);
+    };
+    found();
+    let shown = json_of(&token(&data, &["show", &ids[0], "--output", "json"]));
+    assert_eq!(
+        (&shown["node"], &shown["purpose"]),
+        (&json!("edge-7"), &json!("offline"))
+    );
+    let shown = token(&data, &["show", &ids[0]]).ok().stdout;
+    let line = |line: &str| line.split_whitespace().eq(["node", "edge-7"]);
+    assert!(shown.lines().any(line), "{shown}");
+    let table = token(&data, &["list", "--node", "edge-7"]).ok().stdout;
+    let row = table.lines().nth(1).expect("a row");
+    let says = |what: &str| row.split_whitespace().any(|word| word == what);
+    assert!(says(&ids[0]) && says("edge-7"), "{table}");
+    // It is found after a crash, and to bar the machine takes no name away.
+    server.kill();
+    let _server = place.setup().start();
+    found();
+    token(&data, &["revoke", &ids[0]]).ok();
+    found();
+}
+
 /// An unknown NodeDB token is marked only for as long as it says itself, which its id does not tell.
 #[test]
 fn an_unseen_nodedb_token_is_ended_by_the_token_or_with_its_expiry() {

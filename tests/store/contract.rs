@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use jointoken::clock::{Clock, ManualClock};
-use jointoken::lifecycle::command::{Abort, Consume, Forget, Sweep};
+use jointoken::lifecycle::command::{Abort, Consume, Forget, RaiseRules, Sweep};
 use jointoken::lifecycle::outcome::{BeginOutcome, Cause, ConsumeOutcome, ForgetOutcome};
-use jointoken::lifecycle::{Issuance, Operation, Phase, Reason, Settings};
+use jointoken::lifecycle::{Issuance, Operation, Phase, Reason, Settings, State};
 use jointoken::store::disk::RealDisk;
 use jointoken::store::reference::InMemoryStore;
 use jointoken::store::{RaftStore, StoreError, TokenStore, identity, submit};
@@ -25,6 +25,8 @@ type Check = for<'a> fn(&'a dyn TokenStore, &'a ManualClock) -> BoxFuture<'a, ()
 async fn of_every_store(check: Check) {
     let clock = ManualClock::new(T);
     let memory = InMemoryStore::new(Arc::new(clock.clone()));
+    let to = State::newest_rules();
+    submit(&memory, RaiseRules { to }).await.unwrap();
     submit(&memory, founded()).await.unwrap();
     submit(&memory, offline_key()).await.unwrap();
     check(&memory, &clock).await;

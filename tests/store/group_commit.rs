@@ -74,6 +74,8 @@ async fn many_proposals_share_a_sync_and_a_lone_one_waits_for_nobody() {
     let disk = SlowDisk::default();
     let syncs = || disk.0.load(Ordering::SeqCst);
     let store: RaftStore = found(config(dir.path()), Arc::new(disk.clone()), clock()).await;
+    // The first that names a node begins a segment.
+    submit(&store, begin(1_000, 1, T)).await.unwrap();
     store.barrier().await.unwrap();
 
     let before = syncs();

@@ -6,6 +6,7 @@ mod folder;
 mod group_commit;
 mod group_sim;
 mod kill;
+mod rules;
 mod sim_disk;
 mod sim_net;
 mod sim_runtime;

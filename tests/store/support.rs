@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jointoken::clock::{Clock, ManualClock};
-use jointoken::lifecycle::command::{AdoptKey, Begin, Consume, Founded, OfflineRegistration};
+use jointoken::lifecycle::command::{
+    AdoptKey, Begin, Consume, Founded, OfflineRegistration, RaiseRules,
+};
 use jointoken::lifecycle::outcome::{BeginOutcome, ConsumeOutcome, FoundedOutcome};
-use jointoken::lifecycle::{Record, Settings};
+use jointoken::lifecycle::{Record, Settings, State};
 use jointoken::store::disk::{Disk, RealDisk};
 use jointoken::store::{
     Identity, OpenError, RaftStore, StoreConfig, StoreError, TokenStore, identity, submit,
@@ -82,6 +84,7 @@ pub fn begin(n: u64, by: u64, now_ms: u64) -> Begin {
             key_id: KEY,
             issued_at_ms: Some(now_ms),
             expires_at_ms: now_ms + HOUR_MS,
+            node_name: Some("edge-1".into()),
         }),
     }
 }
@@ -127,6 +130,8 @@ pub async fn found<Rt: AsyncRuntime>(
 
 pub async fn complete_founding<Rt: AsyncRuntime>(store: &RaftStore<Rt>) -> Result<(), StoreError> {
     store.initialize().await?;
+    let to = State::newest_rules();
+    submit(store, RaiseRules { to }).await?;
     let outcome = submit(store, founded()).await?;
     assert!(matches!(
         outcome,

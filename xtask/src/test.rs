@@ -18,8 +18,8 @@ pub fn run(args: &[OsString], progress: &Progress, interrupt: &Interrupt) -> Res
     workspace::need_c_compiler()?;
     let binaries = Binaries::ensure(&Tool::ALL, progress, interrupt)?;
     // compiled before the servers start: an error shows at once, and they don't compete for the machine
-    let next_rules = match wants_groups(args) {
-        true => Some(build_next_rules(interrupt)?),
+    let earlier = match wants_groups(args) {
+        true => Some(build_earlier_release(interrupt)?),
         false => None,
     };
     let compiled = process::run(cargo_test(&["--no-run"], args), interrupt)?;
@@ -33,8 +33,8 @@ pub fn run(args: &[OsString], progress: &Progress, interrupt: &Interrupt) -> Res
     for (name, value) in environment(&cluster)? {
         test.env(name, value);
     }
-    if let Some(program) = next_rules {
-        test.env("JOINTOKEN_TEST_NEXT_RULES", program);
+    if let Some(program) = earlier {
+        test.env("JOINTOKEN_TEST_EARLIER_RELEASE", program);
     }
     let mut summary = Summary::default();
     let status = run_reading(test, &[Pipe::Stdout], interrupt, |_, line| {
@@ -76,12 +76,12 @@ fn wants_groups(args: &[OsString]) -> bool {
     !names("--test") && !names("--lib") && !names("-p") && !names("--package") || names("group")
 }
 
-/// This commit once more, with rules of the lifecycle that only tests know: the later release in a group of two.
-fn build_next_rules(interrupt: &Interrupt) -> Result<PathBuf> {
-    let features = ["--features", "jointoken/next-rules"];
+/// This commit once more, without what came with the second rules of the lifecycle: the earlier release in a group of two.
+fn build_earlier_release(interrupt: &Interrupt) -> Result<PathBuf> {
+    let features = ["--features", "jointoken/first-rules"];
     let built = workspace::build_product_with(&features, interrupt)?;
     // The next build puts the ordinary one in its place.
-    let kept = built.with_file_name("jointoken-next-rules");
+    let kept = built.with_file_name("jointoken-first-rules");
     fs::copy(&built, &kept)?;
     Ok(kept)
 }

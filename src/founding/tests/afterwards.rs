@@ -68,7 +68,7 @@ async fn after_founding_another_item_in_its_place_is_refused() {
 #[tokio::test]
 async fn an_item_exchanged_before_the_founding_ended_is_refused() {
     let world = Arc::new(World::default());
-    let recorded = 9;
+    let recorded = 10;
     assert!(
         run(&Process::new(&world, Death::After(recorded)))
             .await

@@ -48,8 +48,8 @@ async fn stopped_at_any_effect_it_goes_on_with_what_it_made() {
         run(&process).await.unwrap();
         process.effects.load(Ordering::SeqCst)
     };
-    // Identity, object, five items, stage, store, Founded, AdoptKey, stage.
-    assert_eq!(effects, 12);
+    // Identity, object, five items, stage, store, RaiseRules, Founded, AdoptKey, stage.
+    assert_eq!(effects, 13);
     let deaths = (0..effects).flat_map(|n| [Death::Before(n), Death::After(n)]);
     for death in deaths {
         let world = Arc::new(World::default());

@@ -12,6 +12,10 @@ use crate::token::{JoinerId, KeyId};
 
 impl Apply<'_> {
     pub(super) fn begin(&mut self, command: &Begin) -> BeginOutcome {
+        let registration = command.registration.as_ref();
+        if self.state.rules.keeps_nodes() && registration.is_some_and(|said| !said.fits()) {
+            return BeginOutcome::Refused(Refusal::FieldTooLong);
+        }
         let at = match (
             self.state.records.find(&command.token_id),
             &command.registration,
@@ -47,6 +51,13 @@ impl Apply<'_> {
         }
     }
 
+    /// The node that a token minted offline is for. Earlier rules know nothing of it.
+    fn node_of<'c>(&self, command: &'c Begin) -> Option<&'c str> {
+        let registration = command.registration.as_ref();
+        let registration = registration.filter(|_| self.state.rules.keeps_nodes())?;
+        registration.node_name.as_deref()
+    }
+
     /// Ids are public and whoever has an exported key chooses the ids of its tokens: with the id
     /// of another key's token they get nowhere. A tombstone is for the id, whoever minted it.
     fn is_token_of(&self, at: u32, key_id: KeyId) -> bool {
@@ -62,14 +73,13 @@ impl Apply<'_> {
         let side = self.state.records.side(at);
         let attempts = self.state.records.slot(at).attempts;
         let max_claims = side
-            .and_then(|side| side.resource.as_ref()?.max_claims)
+            .and_then(|side| side.resource()?.max_claims)
             .unwrap_or(u32::MAX);
         if attempts >= max_claims {
             self.abort_live(at, Reason::Attempts);
             return BeginOutcome::Aborted(Reason::Attempts);
         }
-        let step = self.state.rules.attempt_step();
-        self.grant(at, command, attempts.saturating_add(step), Cause::Claimed)
+        self.grant(at, command, attempts.saturating_add(1), Cause::Claimed)
     }
 
     fn claim_again(&mut self, at: u32, command: &Begin) -> BeginOutcome {
@@ -91,10 +101,11 @@ impl Apply<'_> {
             .state
             .records
             .side(at)
-            .and_then(|side| side.resource.as_ref()?.in_flight_timeout_ms)
+            .and_then(|side| side.resource()?.in_flight_timeout_ms)
             .unwrap_or(self.state.settings.in_flight_timeout_ms);
         let expires_at_ms = self.state.records.slot(at).expires_at_ms;
         let deadline_ms = self.now_ms.saturating_add(timeout_ms).min(expires_at_ms);
+        let node = self.node_of(command);
         self.change(at, cause, |slot, side| {
             slot.phase = Phase::InFlight;
             slot.at_ms = deadline_ms;
@@ -104,6 +115,9 @@ impl Apply<'_> {
                 holder: command.holder,
                 address: command.address,
             });
+            if let Some(node) = node {
+                side.take_node(node);
+            }
         });
         BeginOutcome::Granted {
             attempt,
@@ -143,7 +157,7 @@ impl Apply<'_> {
     /// The door checks these as well; here nobody gets round them by way of a door that has not
     /// heard of the record yet.
     fn broken_binding(&self, at: u32, command: &Begin) -> Option<Binding> {
-        let resource = self.state.records.side(at)?.resource.as_deref()?;
+        let resource = self.state.records.side(at)?.resource()?;
         resource.bindings.broken(command.address, &command.joiner)
     }
 }

@@ -18,15 +18,15 @@ use crate::faults::{self, Fault};
 use super::command::{Command, Operation};
 use super::outcome::{Applied, Cause, Outcome, Transition};
 use super::record::{Issuance, Phase, Reason, Record};
-use super::state::{Hold, RulesVersion, Side, Slot, State};
+use super::state::{RulesVersion, Side, Slot, State};
 
 impl State {
     /// Applies the command at this place of the log.
     pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
         match self.rules {
-            #[cfg(feature = "next-rules")]
-            RulesVersion::Next => Apply::new(self, index, command.at_ms).run(&command.operation),
-            RulesVersion::V1 => Apply::new(self, index, command.at_ms).run(&command.operation),
+            RulesVersion::V1 | RulesVersion::V2 => {
+                Apply::new(self, index, command.at_ms).run(&command.operation)
+            }
         }
     }
 }
@@ -154,7 +154,7 @@ impl<'a> Apply<'a> {
             slot.phase = phase;
             slot.aborted = reason;
             slot.at_ms = now_ms;
-            side.hold = Hold::Nobody;
+            side.let_go();
         });
     }
 

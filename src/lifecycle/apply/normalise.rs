@@ -3,7 +3,7 @@
 use super::Apply;
 use crate::lifecycle::outcome::Cause;
 use crate::lifecycle::record::{LastFailure, Phase};
-use crate::lifecycle::state::{Hold, Side};
+use crate::lifecycle::state::{Side, Source};
 
 impl Apply<'_> {
     /// Brings a record to where `now` wants it. Every command does this to what it touches, so
@@ -38,9 +38,9 @@ impl Apply<'_> {
         self.change(at, cause, |slot, side| {
             slot.phase = Phase::Issued;
             slot.at_ms = 0;
-            side.hold = Hold::Nobody;
-            if side.resource.is_some() {
-                side.last_failure = failure.or(side.last_failure);
+            side.let_go();
+            if let Source::Resource { last_failure, .. } = &mut side.source {
+                *last_failure = failure.or(*last_failure);
             }
         });
     }

@@ -7,7 +7,7 @@ use crate::faults::{self, Fault};
 use crate::lifecycle::command::{OfflineRegistration, Register};
 use crate::lifecycle::outcome::{BeginOutcome, Cause, Refusal, RegisterOutcome};
 use crate::lifecycle::record::{IssuanceEntry, Phase, Reason};
-use crate::lifecycle::state::{Resource, Side, Slot};
+use crate::lifecycle::state::{Resource, Side, Slot, Source};
 use crate::token::{Purpose, TokenId};
 
 impl Apply<'_> {
@@ -105,15 +105,18 @@ impl Apply<'_> {
             ..self.issued(command.token_id, key, self.now_ms)
         };
         let side = Side {
-            resource: Some(Box::new(Resource {
-                issuance: command.issuance.clone(),
-                revision: command.revision,
-                reissue,
-                node_name: command.node_name.clone(),
-                in_flight_timeout_ms: command.in_flight_timeout_ms,
-                max_claims: command.max_claims,
-                bindings: command.bindings.clone(),
-            })),
+            source: Source::Resource {
+                resource: Box::new(Resource {
+                    issuance: command.issuance.clone(),
+                    revision: command.revision,
+                    reissue,
+                    node_name: command.node_name.clone(),
+                    in_flight_timeout_ms: command.in_flight_timeout_ms,
+                    max_claims: command.max_claims,
+                    bindings: command.bindings.clone(),
+                }),
+                last_failure: None,
+            },
             ..Side::default()
         };
         let cause = aborted.map_or(Cause::Registered, Cause::Aborted);

@@ -7,7 +7,7 @@ use super::Apply;
 use crate::lifecycle::outcome::Cause;
 use crate::lifecycle::record::Reason;
 use crate::lifecycle::restored::{Restore, RestoreRefusal, Restored};
-use crate::lifecycle::state::{Side, State};
+use crate::lifecycle::state::{Side, Source, State};
 
 impl State {
     /// This state as that of a new store. Time stands still, unless it is set back: what ends, ends at the state's own time.
@@ -66,7 +66,11 @@ impl State {
                 slot.issued_at_ms = slot.issued_at_ms.min(to_ms);
                 slot.expires_at_ms = slot.expires_at_ms.min(longest_ms);
                 slot.at_ms = slot.at_ms.min(to_ms);
-                if let Some(failure) = &mut side.last_failure {
+                if let Source::Resource {
+                    last_failure: Some(failure),
+                    ..
+                } = &mut side.source
+                {
                     failure.at_ms = failure.at_ms.min(to_ms);
                 }
                 if let Some(admitted) = side.admitted_mut() {

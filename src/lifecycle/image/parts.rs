@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::lifecycle::command::{Bindings, Failure};
 use crate::lifecycle::record::{Bar, Issuance, IssuanceEntry, LastFailure, Phase, Reason};
-use crate::lifecycle::state::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot};
+use crate::lifecycle::state::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot, Source};
 use crate::token::{JoinerId, TokenId};
 
 use super::Put;
@@ -17,6 +17,8 @@ type Read<T> = Result<T, ImageError>;
 const TOMBSTONE: u8 = 0;
 const OFFLINE: u8 = 1;
 const RESOURCE: u8 = 2;
+/// An offline one with its node's name: only in images of rules that keep it.
+const OFFLINE_WITH_NODE: u8 = 3;
 
 /// A record takes at least so many bytes.
 pub(super) const LEAST_RECORD: usize = 16 + 1 + 1 + 3 * 8;
@@ -26,11 +28,12 @@ pub(super) const LEAST_ENTRY: usize = 3 * 4 + 8 + 4 + 32 + 16 + 1 + 1 + 8 + 1 + 
 pub(in crate::lifecycle) fn put_record(out: &mut Vec<u8>, slot: &Slot, side: Option<&Side>) {
     out.bytes(slot.token_id.as_bytes());
     out.u8(slot.phase as u8);
-    let resource = side.and_then(|side| side.resource.as_deref());
-    out.u8(match resource {
-        Some(_) => RESOURCE,
-        None if slot.key == NO_KEY => TOMBSTONE,
-        None => OFFLINE,
+    let source = side.map_or(&Source::Nothing, |side| &side.source);
+    out.u8(match source {
+        Source::Resource { .. } => RESOURCE,
+        Source::Offline(_) => OFFLINE_WITH_NODE,
+        Source::Nothing if slot.key == NO_KEY => TOMBSTONE,
+        Source::Nothing => OFFLINE,
     });
     if slot.key != NO_KEY {
         out.u16(slot.key);
@@ -38,12 +41,19 @@ pub(in crate::lifecycle) fn put_record(out: &mut Vec<u8>, slot: &Slot, side: Opt
     out.u64(slot.issued_at_ms);
     out.u64(slot.expires_at_ms);
     out.u64(slot.changed_at_index);
-    if let Some(resource) = resource {
-        put_resource(out, resource);
-        out.option(side.and_then(|side| side.last_failure), |out, last| {
-            out.u8(last.failure as u8);
-            out.u64(last.at_ms);
-        });
+    match source {
+        Source::Resource {
+            resource,
+            last_failure,
+        } => {
+            put_resource(out, resource);
+            out.option(*last_failure, |out, last| {
+                out.u8(last.failure as u8);
+                out.u64(last.at_ms);
+            });
+        }
+        Source::Offline(node) => out.text(node),
+        Source::Nothing => {}
     }
     if slot.key != NO_KEY {
         out.u32(slot.attempts);
@@ -79,7 +89,7 @@ pub(super) fn read_record(from: &mut Reader<'_>) -> Read<(Slot, Side)> {
     let token_id = TokenId(from.array()?);
     let phase = phase(from.u8()?)?;
     let origin = from.u8()?;
-    if origin > RESOURCE {
+    if origin > OFFLINE_WITH_NODE {
         return Err(ImageError::Malformed("no such origin"));
     }
     let key = match origin {
@@ -89,16 +99,19 @@ pub(super) fn read_record(from: &mut Reader<'_>) -> Read<(Slot, Side)> {
     let issued_at_ms = from.u64()?;
     let expires_at_ms = from.u64()?;
     let changed_at_index = from.u64()?;
-    let mut side = Side::default();
-    if origin == RESOURCE {
-        side.resource = Some(Box::new(read_resource(from)?));
-        side.last_failure = from.option(|from| {
-            Ok(LastFailure {
-                failure: failure(from.u8()?)?,
-                at_ms: from.u64()?,
-            })
-        })?;
-    }
+    let source = match origin {
+        RESOURCE => Source::Resource {
+            resource: Box::new(read_resource(from)?),
+            last_failure: from.option(|from| {
+                Ok(LastFailure {
+                    failure: failure(from.u8()?)?,
+                    at_ms: from.u64()?,
+                })
+            })?,
+        },
+        OFFLINE_WITH_NODE => Source::Offline(from.text()?.into()),
+        _ => Source::Nothing,
+    };
     let attempts = match origin {
         TOMBSTONE => 0,
         _ => from.u32()?,
@@ -111,7 +124,7 @@ pub(super) fn read_record(from: &mut Reader<'_>) -> Read<(Slot, Side)> {
         Phase::Aborted => Some(reason(from.u8()?)?),
         _ => None,
     };
-    side.hold = match phase {
+    let hold = match phase {
         Phase::InFlight => Hold::Claimed(Claimed {
             joiner: JoinerId(from.array()?),
             holder: from.array()?,
@@ -145,7 +158,7 @@ pub(super) fn read_record(from: &mut Reader<'_>) -> Read<(Slot, Side)> {
         phase,
         aborted,
     };
-    Ok((slot, side))
+    Ok((slot, Side { source, hold }))
 }
 
 pub(in crate::lifecycle) fn put_entry(out: &mut Vec<u8>, entry: &IssuanceEntry) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::lifecycle::limits;
 use crate::lifecycle::record::{IssuanceEntry, Phase};
 use crate::token::{Purpose, TokenId};
 
@@ -118,7 +119,7 @@ impl State {
     }
 
     fn check_origin(&self, slot: &Slot, side: Option<&Side>) -> Check {
-        let is_resource = side.is_some_and(|side| side.resource.is_some());
+        let is_resource = side.is_some_and(|side| side.resource().is_some());
         if slot.key == NO_KEY {
             return must(
                 slot.phase == Phase::Aborted && side.is_none() && slot.attempts == 0,
@@ -136,12 +137,25 @@ impl State {
             purpose.is_some_and(|purpose| (purpose == Purpose::Resource) == is_resource),
             "a token was minted by a known key of the right purpose",
             id(slot),
+        )?;
+        let Some((side, node)) = side.and_then(|side| Some((side, side.offline_node()?))) else {
+            return Ok(());
+        };
+        must(
+            self.rules.keeps_nodes() && limits::fits_node(node),
+            "the node of a token minted offline is kept by later rules, and is no longer than a name",
+            id(slot),
+        )?;
+        must(
+            !matches!(side.hold, Hold::Nobody),
+            "the node of a token minted offline is kept while somebody holds it",
+            id(slot),
         )
     }
 
     /// A live token of a resource is the one in force: so there is at most one under a name.
     fn check_entry_of(&self, slot: &Slot, side: Option<&Side>) -> Check {
-        let Some(resource) = side.and_then(|side| side.resource.as_deref()) else {
+        let Some(resource) = side.and_then(Side::resource) else {
             return Ok(());
         };
         let in_force = self

@@ -12,7 +12,7 @@ mod slot;
 mod tests;
 mod view;
 
-use super::command::{AdoptKey, Founded, Settings};
+use super::command::{AdoptKey, Founded, KEEPS_NODES, Settings};
 use super::hash::{Kind, StateHash, Sum};
 use super::image::put_globals;
 use super::restored::Restored;
@@ -21,7 +21,7 @@ pub use invariants::InvariantViolation;
 pub(super) use issuances::Issuances;
 pub(super) use keys::Keys;
 pub(super) use records::Records;
-pub(super) use slot::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot};
+pub(super) use slot::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot, Source};
 
 /// The state: changed by [`State::apply`] alone, the same for all who applied the same commands.
 #[derive(Clone)]
@@ -42,33 +42,32 @@ pub struct State {
 #[repr(u32)]
 pub(super) enum RulesVersion {
     V1 = 1,
-    /// Rules that there are only for tests of an upgrade: attempts are counted in twos.
-    #[cfg(feature = "next-rules")]
-    Next = 2,
+    /// The node of a token minted offline is kept while somebody holds it.
+    #[cfg_attr(feature = "first-rules", expect(dead_code))]
+    V2 = KEEPS_NODES,
 }
 
 impl RulesVersion {
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::V1),
-            #[cfg(feature = "next-rules")]
-            2 => Some(Self::Next),
+            #[cfg(not(feature = "first-rules"))]
+            2 => Some(Self::V2),
             _ => None,
         }
     }
 
     /// The latest that this release knows.
-    #[cfg(not(feature = "next-rules"))]
+    #[cfg(not(feature = "first-rules"))]
+    pub const NEWEST: Self = Self::V2;
+    #[cfg(feature = "first-rules")]
     pub const NEWEST: Self = Self::V1;
-    #[cfg(feature = "next-rules")]
-    pub const NEWEST: Self = Self::Next;
 
-    /// By how much a new claim's attempt is greater than the one before.
-    pub const fn attempt_step(self) -> u32 {
+    /// The node of a token minted offline is kept.
+    pub const fn keeps_nodes(self) -> bool {
         match self {
-            Self::V1 => 1,
-            #[cfg(feature = "next-rules")]
-            Self::Next => 2,
+            Self::V1 => false,
+            Self::V2 => true,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::token::TokenId;
 
 use super::due::{DueHeap, Timed};
 use super::slab::{NONE, Slab};
-use super::slot::{Hold, Side, Slot};
+use super::slot::{Hold, Side, Slot, Source};
 
 #[derive(Debug, Clone)]
 pub(in crate::lifecycle) struct Records {
@@ -244,7 +244,7 @@ impl Records {
 impl Side {
     /// Nothing in it: not worth keeping.
     pub(super) fn is_blank(&self) -> bool {
-        self.resource.is_none() && matches!(self.hold, Hold::Nobody) && self.last_failure.is_none()
+        matches!(self.source, Source::Nothing) && matches!(self.hold, Hold::Nobody)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::lifecycle::command::Bindings;
 use crate::lifecycle::record::{Bar, Issuance, LastFailure, Phase, Reason};
 use crate::token::{JoinerId, TokenId};
 
-/// The part that every record has. A token minted offline that nobody holds is nothing else: with
+/// The part that every record has. A token minted offline that nobody holds is nothing else, not even its node's name: with
 /// the hash table and the due heap it stays under 80 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::lifecycle) struct Slot {
@@ -36,11 +36,26 @@ const _: () = assert!(size_of::<Option<Slot>>() == 64);
 /// What lies beside the slot of a resource's token, or of one that somebody holds.
 #[derive(Debug, Clone, Default)]
 pub(in crate::lifecycle) struct Side {
-    pub resource: Option<Box<Resource>>,
+    pub source: Source,
     pub hold: Hold,
-    /// Of resources only, for their status: an offline token that was given back is a slot again
-    /// and nothing else.
-    pub last_failure: Option<LastFailure>,
+}
+
+// The name that a token minted offline has takes no more room here than what only resources' have.
+const _: () = assert!(size_of::<Side>() == 120);
+
+/// What is known of whom the token is for.
+#[derive(Debug, Clone, Default)]
+pub(in crate::lifecycle) enum Source {
+    #[default]
+    Nothing,
+    /// Minted offline and held: the node's name. An offline token that was given back is a slot again and nothing else;
+    /// whoever claims it says the name again.
+    Offline(Box<str>),
+    Resource {
+        resource: Box<Resource>,
+        /// For the resource's status.
+        last_failure: Option<LastFailure>,
+    },
 }
 
 /// What the registration of a resource's token said.
@@ -84,6 +99,43 @@ pub(in crate::lifecycle) struct Admitted {
 }
 
 impl Side {
+    pub fn resource(&self) -> Option<&Resource> {
+        match &self.source {
+            Source::Resource { resource, .. } => Some(resource),
+            _ => None,
+        }
+    }
+
+    pub const fn last_failure(&self) -> Option<LastFailure> {
+        match &self.source {
+            Source::Resource { last_failure, .. } => *last_failure,
+            _ => None,
+        }
+    }
+
+    /// The name in a token that was minted offline.
+    pub fn offline_node(&self) -> Option<&str> {
+        match &self.source {
+            Source::Offline(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Whoever claims a token minted offline says for which node it is.
+    pub fn take_node(&mut self, node: &str) {
+        if self.resource().is_none() {
+            self.source = Source::Offline(node.into());
+        }
+    }
+
+    /// From here on nobody holds the token.
+    pub fn let_go(&mut self) {
+        self.hold = Hold::Nobody;
+        if self.resource().is_none() {
+            self.source = Source::Nothing;
+        }
+    }
+
     pub fn claimed(&self) -> Option<&Claimed> {
         match &self.hold {
             Hold::Claimed(claimed) => Some(claimed),

@@ -60,7 +60,7 @@ impl State {
     pub(in crate::lifecycle) fn record_at(&self, at: u32) -> Record {
         let (slot, side) = self.records.parts(at);
         let attempts = slot.attempts;
-        let resource = side.and_then(|side| side.resource.as_deref());
+        let resource = side.and_then(Side::resource);
         Record {
             token_id: slot.token_id,
             phase: slot.phase,
@@ -90,7 +90,7 @@ impl State {
             contested: side
                 .and_then(Side::admitted)
                 .is_some_and(|admitted| admitted.contested),
-            last_failure: side.and_then(|side| side.last_failure),
+            last_failure: side.and_then(Side::last_failure),
             changed_at_index: slot.changed_at_index,
         }
     }
@@ -100,8 +100,11 @@ impl State {
             return Origin::Tombstone;
         };
         let key_id: KeyId = key.key_id;
-        match side.and_then(|side| side.resource.as_deref()) {
-            None => Origin::Offline { key_id },
+        match side.and_then(Side::resource) {
+            None => Origin::Offline {
+                key_id,
+                node_name: side.and_then(Side::offline_node).map(str::to_owned),
+            },
             Some(resource) => Origin::Resource {
                 issuance: resource.issuance.clone(),
                 revision: resource.revision,
@@ -114,7 +117,7 @@ impl State {
 
     /// Whose record it is, if it is a resource's.
     pub(in crate::lifecycle) fn issuance_of(&self, at: u32) -> Option<Issuance> {
-        let resource = self.records.side(at)?.resource.as_deref()?;
+        let resource = self.records.side(at)?.resource()?;
         Some(resource.issuance.clone())
     }
 
@@ -122,7 +125,7 @@ impl State {
     /// something else: a tombstone, or the token of somebody who mints offline and took the id.
     pub(in crate::lifecycle) fn record_of(&self, entry: &IssuanceEntry) -> Option<u32> {
         let at = self.records.find(&entry.token_id)?;
-        let resource = self.records.side(at)?.resource.as_deref()?;
+        let resource = self.records.side(at)?.resource()?;
         let same = resource.issuance == entry.issuance
             && resource.revision == entry.revision
             && resource.reissue == entry.reissue;

@@ -8,7 +8,7 @@ use crate::lifecycle::command::{
     Abort, Acknowledge, AdoptKey, Begin, Bindings, Command, Consume, Failure, Forget, Founded,
     OfflineRegistration, Operation, RaiseRules, Register, Revert, Revoke, Settings, Sweep,
 };
-use crate::lifecycle::{Issuance, Reason};
+use crate::lifecycle::{Issuance, Reason, State};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
 use super::{Malformed, Reader, Writer};
@@ -55,10 +55,14 @@ pub(crate) fn encode(command: &Command, w: &mut Writer) {
                 .bytes(&o.holder)
                 .option(o.address, address)
                 .option(o.registration.as_ref(), |w, registration| {
-                    w.array(3)
+                    // The fourth field is there if it says something: without it every release can read this.
+                    w.array(3 + u64::from(registration.node_name.is_some()))
                         .bytes(&registration.key_id.0)
                         .option(registration.issued_at_ms, put_number)
                         .number(registration.expires_at_ms);
+                    if let Some(node_name) = &registration.node_name {
+                        w.text(node_name);
+                    }
                 });
         }
         Operation::Consume(o) => {
@@ -171,14 +175,7 @@ pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Command, Malformed> {
                 joiner: JoinerId(r.fixed()?),
                 holder: r.fixed()?,
                 address: r.option(get_address)?,
-                registration: r.option(|r| {
-                    r.array(3)?;
-                    Ok(OfflineRegistration {
-                        key_id: KeyId(r.fixed()?),
-                        issued_at_ms: r.option(Reader::number)?,
-                        expires_at_ms: r.number()?,
-                    })
-                })?,
+                registration: r.option(get_registration)?,
             })
         }
         CONSUME => {
@@ -279,6 +276,23 @@ pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Command, Malformed> {
         other => return Err(Malformed::new(format!("unknown operation {other}"))),
     };
     Ok(Command { at_ms, operation })
+}
+
+fn get_registration(r: &mut Reader<'_>) -> Result<OfflineRegistration, Malformed> {
+    let has_node = match r.array_len()? {
+        3 => false,
+        // A release that does not know the rules which keep the name does not know the field either.
+        4 if State::newest_rules() >= 2 => true,
+        other => {
+            return Err(Malformed::new(format!("{other} fields instead of 3 or 4")));
+        }
+    };
+    Ok(OfflineRegistration {
+        key_id: KeyId(r.fixed()?),
+        issued_at_ms: r.option(Reader::number)?,
+        expires_at_ms: r.number()?,
+        node_name: has_node.then(|| r.text()).transpose()?,
+    })
 }
 
 fn put_number(w: &mut Writer, value: u64) {
@@ -382,8 +396,34 @@ mod tests {
 
     #[test]
     fn every_operation_comes_back_as_it_was() {
-        for operation in samples::operations() {
+        let later = samples::operations_of_second_rules();
+        for operation in samples::operations().into_iter().chain(later) {
             round_trip(operation);
+        }
+    }
+
+    /// What is proposed by the first rules is what the first release can read, byte for byte.
+    #[test]
+    fn by_the_first_rules_no_later_field_is_written() {
+        for operation in samples::operations_of_second_rules() {
+            if matches!(operation, Operation::RaiseRules(_)) {
+                continue;
+            }
+            assert_eq!(operation.needs_rules(), Some(2));
+            assert_eq!(operation.clone().by_rules(2), operation);
+            let operation = operation.by_rules(1);
+            assert_eq!(operation.needs_rules(), None);
+            let mut w = Writer::new();
+            encode(
+                &Command {
+                    at_ms: 1,
+                    operation,
+                },
+                &mut w,
+            );
+            let bytes = w.into_bytes();
+            // The registration comes last: an array of three, with 9 + 1 + 9 bytes in it.
+            assert_eq!(bytes[bytes.len() - 20], 0x83, "{bytes:02x?}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! renamed field nor a new version of openraft can change what is on a disk.
 //!
 //! Decoding is strict: every array has exactly the fields of its format, every number is a known
-//! one, nothing follows. Whatever is added later gets a number of its own and raises the format of
+//! one, nothing follows. Whatever is added later gets a number or a field of its own and raises the format of
 //! the segments that may hold it: an older release then refuses them by name, not as damaged.
 
 mod command;

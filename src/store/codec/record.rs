@@ -87,8 +87,10 @@ impl Record {
     pub(crate) fn format(&self) -> u32 {
         match self {
             Self::Entry(entry) => match &entry.payload {
-                Payload::Normal(proposal) => match proposal.0.operation {
+                Payload::Normal(proposal) => match &proposal.0.operation {
                     Operation::RaiseRules(_) => 2,
+                    // What goes by later rules has fields that came with them.
+                    operation if operation.needs_rules().is_some() => 3,
                     _ => 1,
                 },
                 _ => 1,

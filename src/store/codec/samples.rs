@@ -3,7 +3,7 @@
 
 use crate::lifecycle::command::{
     Abort, Acknowledge, AdoptKey, Begin, Bindings, Consume, Failure, Forget, Founded,
-    OfflineRegistration, Operation, Register, Revert, Revoke, Settings, Sweep,
+    OfflineRegistration, Operation, RaiseRules, Register, Revert, Revoke, Settings, Sweep,
 };
 use crate::lifecycle::{Issuance, Reason};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
@@ -43,6 +43,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             key_id,
             issued_at_ms: None,
             expires_at_ms: u64::MAX,
+            node_name: None,
         }),
     ] {
         all.push(Operation::Begin(Begin {
@@ -109,4 +110,22 @@ pub(crate) fn operations() -> Vec<Operation> {
         fingerprints: vec![("door-ca".into(), fingerprint)],
     }));
     all
+}
+
+/// Those that came with the second version of the rules.
+pub(crate) fn operations_of_second_rules() -> Vec<Operation> {
+    let registration = OfflineRegistration {
+        key_id: KeyId([3; 8]),
+        issued_at_ms: Some(1),
+        expires_at_ms: u64::MAX,
+        node_name: Some("edge-7".into()),
+    };
+    let begin = Begin {
+        token_id: TokenId([1; 16]),
+        joiner: JoinerId([2; 32]),
+        holder: [6; 16],
+        address: None,
+        registration: Some(registration),
+    };
+    vec![RaiseRules { to: 2 }.into(), begin.into()]
 }

@@ -10,11 +10,13 @@
 //! of frames start from the header's, which has a random salt in it: neither bytes of another
 //! segment nor a payload made to look like a frame pass for one.
 
+use crate::lifecycle::State;
 use crate::token::StoreId;
 
 const MAGIC: &[u8; 8] = b"jtlog\r\n\x1a";
-/// The newest format that is written and read. The first is written until there is something that it cannot hold.
-pub(crate) const FORMAT: u32 = 2;
+/// The newest format that is written and read. The first is written until there is something that it cannot hold; the third
+/// came with the second version of the rules.
+pub(crate) const FORMAT: u32 = if State::newest_rules() < 2 { 2 } else { 3 };
 pub(super) const HEADER: usize = 56;
 pub(super) const HEAD: usize = 20;
 /// What a disk writes at once: of a write that lost power each sector is there or is not.

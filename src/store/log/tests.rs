@@ -273,11 +273,11 @@ fn a_later_format_is_refused_and_left_alone() {
     drop(written(dir.path()));
     let last = files(dir.path()).pop().unwrap();
     let mut bytes = fs::read(&last).unwrap();
-    bytes[8] = 3;
+    bytes[8] = 4;
     fs::write(&last, bytes).unwrap();
     assert_refused(
         dir.path(),
-        "has format 3, this release reads formats up to 2",
+        "has format 4, this release reads formats up to 3",
     );
 }
 
@@ -369,6 +369,40 @@ fn later_rules_begin_a_segment_of_the_second_format() {
         .map(Record::Entry)
         .collect();
     assert_eq!(read, [entry(1), raise, entry(3)]);
+}
+
+/// What came with the second rules begins a segment of the third format, which is read for ever: written once and never again.
+#[test]
+fn the_third_format_is_read_for_ever() {
+    let golden: &[u8] = include_bytes!("../../../tests/store/golden/log-3.segment");
+    let records: Vec<Record> = (1..)
+        .zip(samples::operations_of_second_rules())
+        .map(|(index, operation)| {
+            let command = Command {
+                at_ms: 1_750_000_000_123,
+                operation,
+            };
+            Record::Entry(Entry {
+                log_id: log_id(index),
+                payload: Payload::Normal(Proposal(command.into())),
+            })
+        })
+        .collect();
+    let formats: Vec<_> = records.iter().map(Record::format).collect();
+    assert_eq!(formats, [2, 3]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = recover(place(dir.path())).unwrap();
+    log.segments.write(&records).unwrap();
+    drop(log);
+    let last = files(dir.path()).pop().unwrap();
+    assert!(
+        fs::read(&last).unwrap() == golden,
+        "other bytes are written"
+    );
+    fs::write(&last, golden).unwrap();
+    let log = recover(place(dir.path())).unwrap();
+    let read = log.entries.range(..).into_iter().map(Record::Entry);
+    assert_eq!(read.collect::<Vec<_>>(), records);
 }
 
 /// A segment of this format, written once and never again: later releases must read it, and write

@@ -344,6 +344,11 @@ fn nanos() -> u64 {
     now().as_nanos() as u64
 }
 
+/// The node of a token that is minted offline.
+pub fn node_name_of(n: u64) -> String {
+    format!("edge-{n}")
+}
+
 fn operation(n: u64, call: Call) -> Asked {
     let token_id = token(n);
     match call {
@@ -356,6 +361,7 @@ fn operation(n: u64, call: Call) -> Asked {
                 key_id: KEY,
                 issued_at_ms: Some(T - 1),
                 expires_at_ms: expires_ms(n),
+                node_name: Some(node_name_of(n)),
             }),
         }),
         Call::Consume {

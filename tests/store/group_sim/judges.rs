@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jointoken::lifecycle::Record;
+use jointoken::lifecycle::record::Origin;
 use openraft::AsyncRuntime as _;
 
 use crate::sim_runtime::Sim;
 
+use super::clients::node_name_of;
 use super::machine::Excuse;
 use super::world::{World, health};
 
@@ -73,7 +76,24 @@ impl World {
                 {
                     self.verdict.wrong(format!("{}: {broken}", machine.address));
                 }
+                if looked.is_multiple_of(8)
+                    && let Some(odd) = state.records().find(is_of_another_node)
+                {
+                    self.verdict.wrong(format!("{}: {odd:?}", machine.address));
+                }
             });
         }
+    }
+}
+
+/// A token minted offline whose record names another node than the token.
+fn is_of_another_node(record: &Record) -> bool {
+    let mut number = [0; 8];
+    number.copy_from_slice(&record.token_id.0[..8]);
+    match &record.origin {
+        Origin::Offline { node_name, .. } => node_name
+            .as_ref()
+            .is_some_and(|node| *node != node_name_of(u64::from_be_bytes(number))),
+        _ => false,
     }
 }

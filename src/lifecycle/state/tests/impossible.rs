@@ -1,11 +1,13 @@
 //! States that cannot come about: the check must find each, and no image of one may be read.
 
 use crate::lifecycle::command::{
-    AdoptKey, Begin, Bindings, Consume, Founded, OfflineRegistration, Operation, Register,
+    AdoptKey, Begin, Bindings, Consume, Founded, OfflineRegistration, Operation, RaiseRules,
+    Register,
 };
 use crate::lifecycle::image::ImageError;
 use crate::lifecycle::record::{Bar, Issuance, Phase, Reason};
-use crate::lifecycle::state::slot::{NO_KEY, Side, Slot};
+use crate::lifecycle::state::RulesVersion;
+use crate::lifecycle::state::slot::{Hold, NO_KEY, Side, Slot, Source};
 use crate::lifecycle::{Command, State};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
@@ -33,6 +35,7 @@ fn apply(state: &mut State, operation: impl Into<Operation>) {
 /// A resource's token in each of three phases, and an offline one in flight.
 fn state() -> State {
     let mut state = State::new();
+    apply(&mut state, RaiseRules { to: 2 });
     apply(
         &mut state,
         Founded {
@@ -80,6 +83,7 @@ fn state() -> State {
             key_id: KeyId([2; 8]),
             issued_at_ms: Some(HOUR),
             expires_at_ms: 2 * HOUR,
+            node_name: Some("edge-1".into()),
         };
         apply(
             &mut state,
@@ -168,6 +172,26 @@ fn of_a_record_and_its_key() {
 }
 
 #[test]
+fn of_the_node_of_a_token_minted_offline() {
+    let kept =
+        "the node of a token minted offline is kept by later rules, and is no longer than a name";
+    broken(OFFLINE, kept, |_, side| side.take_node(&"n".repeat(64)));
+    broken(
+        OFFLINE,
+        "the node of a token minted offline is kept while somebody holds it",
+        |slot, side| {
+            slot.phase = Phase::Expired;
+            slot.at_ms = HOUR;
+            side.hold = Hold::Nobody;
+        },
+    );
+    let mut state = state();
+    state.rules = RulesVersion::V1;
+    found(&state, kept);
+    assert!(State::decode(&state.encode()).is_err());
+}
+
+#[test]
 fn of_a_tombstone() {
     let mut state = state();
     let at = state.records.find(&OFFLINE).expect("a record");
@@ -188,7 +212,9 @@ fn of_a_record_and_its_issuance() {
         ISSUED,
         "a live token of a resource is the one in force",
         |_, side| {
-            let resource = side.resource.as_mut().expect("a resource");
+            let Source::Resource { resource, .. } = &mut side.source else {
+                panic!("no resource's");
+            };
             resource.issuance = name(CONSUMED);
         },
     );
