@@ -110,6 +110,7 @@ impl Replica {
                     mark: Arc::clone(&ground.mark),
                     statuses: ground.former.clone(),
                     data_dir: config.data_dir.clone(),
+                    metrics_listen: config.metrics_listen,
                 },
                 opened: Arc::clone(&raft),
             };
