@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::confirm::confirm;
 use super::exit::{EXIT_CODES, Exit, Failure};
-use super::kubernetes::{ClusterArgs, cluster_of};
+use super::kubernetes::{ClusterArgs, cluster_of, left_alone};
 use super::output::{self, Output};
 use crate::founding::{ReplaceError, ReplaceRequest, Replacement};
 use crate::pki::TrustDomain;
@@ -53,6 +53,9 @@ struct Replaced<'a> {
     store_id: String,
     epoch: u64,
     lost_store_id: String,
+    /// For people alone.
+    #[serde(skip)]
+    left_alone: Option<String>,
 }
 
 impl fmt::Display for Replaced<'_> {
@@ -64,15 +67,20 @@ impl fmt::Display for Replaced<'_> {
             self.epoch,
             self.lost_store_id,
             self.data_dir.display()
-        )
+        )?;
+        match &self.left_alone {
+            Some(left_alone) => write!(f, "\n{left_alone}"),
+            None => Ok(()),
+        }
     }
 }
 
 /// Makes room for it.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let cluster = cluster_of(&args.cluster).await?;
     let request = ReplaceRequest {
         data: args.data_dir.clone(),
-        cluster: cluster_of(&args.cluster).await?,
+        cluster: cluster.clone(),
         lost: args.replace_lost,
         trust_domain: args.trust_domain.clone(),
     };
@@ -97,6 +105,7 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         store_id: founding.store_id.to_string(),
         epoch: founding.epoch,
         lost_store_id: args.replace_lost.to_string(),
+        left_alone: left_alone(&cluster, args.replace_lost).await,
     });
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::proxy::ProxyEnvironment;
 use super::statuses::Statuses;
 use crate::controller::{FoundingConfigMap, SecretVault, told};
 use crate::founding::{Cluster, whole};
-use crate::token::is_node_name;
+use crate::token::{StoreId, is_node_name};
 
 /// What the names of the operator's own objects begin with.
 pub const PREFIX: &str = "jointoken";
@@ -133,6 +133,18 @@ pub async fn cluster_of(args: &ClusterArgs) -> Result<Cluster, Failure> {
     let cluster = args.cluster().await?;
     cluster.ok_or_else(|| {
         Failure::usage("--system-namespace is missing: only a store in Kubernetes has a mark that another can take over; `serve` founds a store in any empty data folder")
+    })
+}
+
+/// What is to be known of the JoinTokens of a former store that were not handed down by its founding ConfigMap. A cluster that
+/// cannot be asked is not worth a failure: the operator says the same.
+pub async fn left_alone(cluster: &Cluster, former: StoreId) -> Option<String> {
+    let inherited = cluster.object.inherited().await.ok()?;
+    (!inherited.contains(&former)).then(|| {
+        format!(
+            "the JoinTokens of store {former} are left alone, since the founding ConfigMap that it goes by was not there to be exchanged, and so it may live on elsewhere: \
+             if it is gone for good, start the operator once with --take-over {former}"
+        )
     })
 }
 

@@ -24,7 +24,7 @@ use crate::controller::{
     ControllerConfig, FoundingConfigMap, Minting, Operator, Places, Scaling, SecretVault, is_away,
     told,
 };
-use crate::founding::{ExchangeObject as _, FoundingObject, ReachedMark};
+use crate::founding::{FoundingObject, ReachedMark};
 use crate::store::PeerAddress;
 use crate::token::is_node_name;
 

@@ -1,7 +1,6 @@
 //! The mark of the store's founding, kept in the operator's namespace.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -10,6 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
 
 use super::api_error::told;
+use super::founding_data::{OBJECT, REACHED, data_of, exchange_data, former_of, name_former};
 use super::ownership::FormerStores;
 use super::vault::{by_us, metadata, owner};
 use crate::founding::{
@@ -18,11 +18,6 @@ use crate::founding::{
 use crate::store::Reached;
 use crate::token::StoreId;
 
-/// The stores that the one which is named was made of, or has taken the place of: their ids, with spaces in between.
-const FORMER: &str = "former-store-ids";
-
-/// The key of the data that says how far the store's log has been.
-const REACHED: &str = "reached";
 /// Says, with the object's uid, that the replicas' volumes are those in use last, though the object was made anew.
 const VOLUMES_ARE_CURRENT: &str = "jointoken.io/volumes-are-current";
 /// How often a write is repeated that somebody else's write came before.
@@ -54,6 +49,10 @@ impl FoundingConfigMap {
     /// The former stores, as the object named them when it was last read.
     pub fn former_stores(&self) -> watch::Receiver<FormerStores> {
         self.former.subscribe()
+    }
+
+    fn object(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
     }
 
     fn saw(&self, data: &BTreeMap<String, String>) {
@@ -88,9 +87,11 @@ impl FoundingConfigMap {
     }
 
     async fn write(&self, founding: Founding) -> Result<Creation<Founding>, VaultError> {
+        let mut data = data_of(founding);
+        data.insert(OBJECT.to_owned(), self.object());
         let config_map = ConfigMap {
             metadata: metadata(&self.name),
-            data: Some(data_of(founding)),
+            data: Some(data),
             ..ConfigMap::default()
         };
         match self.config_maps.create(&by_us(), &config_map).await {
@@ -126,11 +127,12 @@ impl FoundingConfigMap {
                 return Err(VaultError::unfit(FoundingObject::place(self), what));
             }
         }
-        let data = found.data.get_or_insert_default();
-        data.extend(data_of(next));
-        // The former store's.
-        data.remove(REACHED);
-        name_former(data, &[there.store_id]);
+        exchange_data(
+            found.data.get_or_insert_default(),
+            there,
+            next,
+            self.object(),
+        );
         // Somebody else's change meanwhile is a conflict: the next try looks at it.
         let replaced = self.config_maps.replace(&self.name, &by_us(), &found).await;
         replaced.map(|_| Creation::Created).map_err(failed)
@@ -138,7 +140,11 @@ impl FoundingConfigMap {
 }
 
 impl FoundingConfigMap {
-    async fn add(&self, former: &[StoreId]) -> Result<(), VaultError> {
+    /// Has it say that these are former stores of the one that it names, too: what they looked after is that store's now.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub async fn add_former(&self, former: &[StoreId]) -> Result<(), VaultError> {
         let failed = |error| VaultError::new(FoundingObject::place(self), told(&error));
         loop {
             let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
@@ -158,28 +164,6 @@ impl FoundingConfigMap {
     }
 }
 
-/// What cannot be read names no store.
-fn former_of(data: &BTreeMap<String, String>) -> FormerStores {
-    let named = data.get(FORMER).map(String::as_str).unwrap_or_default();
-    let ids = named.split_ascii_whitespace();
-    Arc::new(ids.filter_map(|id| id.parse().ok()).collect())
-}
-
-/// Adds those that are not named yet; whether there were any.
-fn name_former(data: &mut BTreeMap<String, String>, more: &[StoreId]) -> bool {
-    let ours: Option<StoreId> = data.get("store-id").and_then(|id| id.parse().ok());
-    let before = former_of(data);
-    let mut former = (*before).clone();
-    former.extend(more);
-    former.retain(|id| Some(*id) != ours);
-    if former == *before {
-        return false;
-    }
-    let ids: Vec<String> = former.iter().map(StoreId::to_string).collect();
-    data.insert(FORMER.to_owned(), ids.join(" "));
-    true
-}
-
 impl ExchangeObject for FoundingConfigMap {
     fn exchange(
         &self,
@@ -189,17 +173,13 @@ impl ExchangeObject for FoundingConfigMap {
         self.swap(there, next).boxed()
     }
 
-    fn add_former<'a>(&'a self, former: &'a [StoreId]) -> BoxFuture<'a, Result<(), VaultError>> {
-        self.add(former).boxed()
+    fn inherited(&self) -> BoxFuture<'_, Result<BTreeSet<StoreId>, VaultError>> {
+        async {
+            self.read().await?;
+            Ok((**self.former.borrow()).clone())
+        }
+        .boxed()
     }
-}
-
-fn data_of(founding: Founding) -> BTreeMap<String, String> {
-    [
-        ("store-id".to_owned(), founding.store_id.to_string()),
-        ("epoch".to_owned(), founding.epoch.to_string()),
-    ]
-    .into()
 }
 
 fn founding_of(config_map: &ConfigMap) -> Option<Founding> {
@@ -262,6 +242,8 @@ impl FoundingConfigMap {
             }
             let data = found.data.get_or_insert_default();
             data.insert(REACHED.to_owned(), reached.to_string());
+            // The store goes by this one from here on, wherever it was copied from.
+            data.insert(OBJECT.to_owned(), self.object());
             match self.config_maps.replace(&self.name, &by_us(), &found).await {
                 Ok(written) => {
                     self.show(&written);
@@ -314,29 +296,6 @@ impl FoundingObject for FoundingConfigMap {
     }
 
     fn place(&self) -> String {
-        format!("ConfigMap {}/{}", self.namespace, self.name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn former_stores_are_named_once_and_never_the_store_itself() {
-        let [ours, lost, older] = [1, 2, 3].map(|byte| StoreId([byte; 16]));
-        let mut data = data_of(Founding {
-            store_id: ours,
-            epoch: 3,
-        });
-        assert!(!name_former(&mut data, &[]));
-        assert_eq!(data.get(FORMER), None);
-        assert!(name_former(&mut data, &[lost, ours]));
-        assert!(name_former(&mut data, &[older, lost]));
-        assert!(!name_former(&mut data, &[older, lost, ours]));
-        assert_eq!(data[FORMER], format!("{lost} {older}"));
-        assert_eq!(*former_of(&data), [lost, older].into());
-        data.insert(FORMER.to_owned(), format!("nonsense {lost}"));
-        assert_eq!(*former_of(&data), [lost].into());
+        format!("ConfigMap {}", self.object())
     }
 }

@@ -12,6 +12,7 @@ mod effect;
 mod error;
 mod execute;
 mod former;
+mod founding_data;
 mod founding_object;
 mod frozen;
 mod latest;

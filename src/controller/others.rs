@@ -38,18 +38,19 @@ impl Others {
             self.count();
             return None;
         }
+        let way_out = way_out(other);
         tracing::warn!(
             namespace = resource.namespace(),
             name = resource.name_any(),
             store_id = %ours,
             of_store = other,
-            "a JoinToken is another store's and is left alone: divide the work by --class or --namespace, or see --take-over if that store is gone for good"
+            "a JoinToken is another store's and is left alone: divide the work by --class or --namespace{way_out}"
         );
         Some(Notice {
             reason: EventReason::OfAnotherStore,
             note: format!(
                 "this JoinToken is of store {other}, so the operator of store {ours} leaves it alone: two operators serve this \
-                 namespace, divide the work between them by spec.className or by namespaces"
+                 namespace, divide the work between them by spec.className or by namespaces{way_out}"
             ),
         })
     }
@@ -81,6 +82,17 @@ impl Others {
     }
 }
 
+/// What to do if that store is the one that this store was restored from, or is lost: only a person knows that it is gone.
+fn way_out(other: &str) -> String {
+    match other.parse::<StoreId>() {
+        Ok(other) => format!(
+            "; if store {other} is gone for good, start this operator once with --take-over {other}"
+        ),
+        // One that is not named cannot be taken over.
+        Err(_) => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +106,15 @@ mod tests {
             for number in 0..100 {
                 let mut resource = JoinToken::new("n1", JoinTokenSpec::default());
                 resource.metadata.uid = Some(format!("uid-{number}"));
-                let said = others.say(&resource, "theirs", StoreId([1; 16]));
+                let theirs = StoreId([2; 16]).to_string();
+                let said = others.say(&resource, &theirs, StoreId([1; 16]));
+                if let Some(notice) = &said {
+                    assert!(
+                        notice
+                            .note
+                            .contains(&format!("once with --take-over {theirs}"))
+                    );
+                }
                 events += usize::from(said.is_some());
                 assert!(round == 0 || said.is_none());
             }

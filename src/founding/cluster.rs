@@ -3,7 +3,6 @@
 //! The mark goes first: whatever still runs of the former store sees it within seconds and issues nothing any more, and of
 //! two that do this at once one finds the mark changed. Every step may be repeated.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +10,6 @@ use super::item::{Item, ItemName};
 use super::vault::{
     Creation, ExchangeObject, ExchangeVault, FormerEpoch, FormerEpochs, Founding, VaultError,
 };
-use crate::token::StoreId;
 
 /// Where the keys of a cluster's store are, its mark, and what tells of former stores.
 #[derive(Clone)]
@@ -64,7 +62,8 @@ impl Cluster {
         })
     }
 
-    /// Has the mark say `ours`, where it said `before`.
+    /// Has the mark say `ours`, where it said `before`. Only by exchanging it what the former store looked after becomes ours:
+    /// where there is no mark to exchange, that one may live elsewhere and not know of this.
     pub(super) async fn mark(
         &self,
         before: Option<Founding>,
@@ -88,24 +87,6 @@ impl Cluster {
                 expected: before,
             }),
         }
-    }
-
-    /// Has the mark say that these stores, and those whose keys are still there, are former ones of `ours`. Before any key
-    /// is taken away.
-    pub(super) async fn inherit(
-        &self,
-        former: &[StoreId],
-        ours: Founding,
-    ) -> Result<(), ClusterError> {
-        let mut former: BTreeSet<StoreId> = former.iter().copied().collect();
-        for name in ItemName::ALL {
-            if let Some(there) = self.vault.load(name).await? {
-                former.insert(there.store_id);
-            }
-        }
-        former.remove(&ours.store_id);
-        let former: Vec<StoreId> = former.into_iter().collect();
-        Ok(self.object.add_former(&former).await?)
     }
 
     /// Takes an item away that is not of this store.

@@ -31,6 +31,7 @@ mod set_aside;
 #[cfg(test)]
 mod tests;
 mod vault;
+mod waiting;
 
 pub use cluster::{Cluster, ClusterError};
 pub use data_folder::{DataFolder, IfAbsent, OnDisk};

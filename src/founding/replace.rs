@@ -214,7 +214,6 @@ impl Replacement {
         IdentityFile::new(&request.data).create(&identity)?;
         let ours = identity.founding();
         request.cluster.mark(Some(marked), ours).await?;
-        request.cluster.inherit(&[request.lost], ours).await?;
         for name in ItemName::ALL {
             request.cluster.clear(name, ours).await?;
         }

@@ -1,5 +1,6 @@
 //! Where key material is kept, and the mark that a store was founded: both create-once.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 
 use futures::future::BoxFuture;
@@ -69,15 +70,16 @@ pub trait ExchangeVault: Vault {
 
 /// A founding object that can be made another store's.
 pub trait ExchangeObject: FoundingObject {
-    /// Has it say `next`, if it says `there`. Otherwise what it says.
+    /// Has it say `next`, if it says `there`. Otherwise what it says. What the former store looked after is the next one's
+    /// then, as long as the former one goes by this object and so comes to know.
     fn exchange(
         &self,
         there: Founding,
         next: Founding,
     ) -> BoxFuture<'_, Result<Creation<Founding>, VaultError>>;
 
-    /// Has it say that these are former stores of the one that it names: what they looked after is that store's now.
-    fn add_former<'a>(&'a self, former: &'a [StoreId]) -> BoxFuture<'a, Result<(), VaultError>>;
+    /// The stores that it names as former ones: what they looked after is that of the store which it is about.
+    fn inherited(&self) -> BoxFuture<'_, Result<BTreeSet<StoreId>, VaultError>>;
 }
 
 /// What former foundings have left behind, outside of any store.

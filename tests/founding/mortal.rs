@@ -1,5 +1,6 @@
 //! A process that dies at its n-th effect, the effect done or not; whatever follows fails too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -118,8 +119,8 @@ impl<O: ExchangeObject> ExchangeObject for Mortal<O> {
         self.life.effect(self.it.exchange(there, next)).boxed()
     }
 
-    fn add_former<'a>(&'a self, former: &'a [StoreId]) -> BoxFuture<'a, Result<(), VaultError>> {
-        self.life.effect(self.it.add_former(former)).boxed()
+    fn inherited(&self) -> BoxFuture<'_, Result<BTreeSet<StoreId>, VaultError>> {
+        self.it.inherited()
     }
 }
 

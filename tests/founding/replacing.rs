@@ -34,10 +34,10 @@ async fn look_for(
     Replacement::of(request).await
 }
 
-/// Mark, the former stores, then five keys taken away.
+/// Mark, then five keys taken away.
 #[tokio::test]
 async fn stopped_at_any_step_the_same_command_goes_on_and_the_operator_ends_the_founding() {
-    let stops = deaths(7).chain([Death::Never]);
+    let stops = deaths(6).chain([Death::Never]);
     for death in stops {
         let mut replica = Replica::new("replacing").await;
         let folder = tempfile::tempdir().unwrap();

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use jointoken::founding::{
-    Home, IdentityFile, Material, Prospect, Report, RestoreError, RestoreRequest,
+    Home, IdentityFile, Material, Prospect, ReplaceRequest, Replacement, Report, RestoreError,
+    RestoreRequest,
 };
 use jointoken::lifecycle::State;
 use jointoken::store::disk::RealDisk;
 use jointoken::store::{Backup, RaftStore, StoreConfig};
+use kube::core::ObjectMeta;
 
 use super::*;
 
@@ -121,10 +123,10 @@ async fn a_restored_store_has_the_cas_of_the_former_and_an_epoch_above_all_that_
     lost.replica.ground.remove().await;
 }
 
-/// Mark, the former stores, then each of five keys taken away and put.
+/// Mark, then each of five keys taken away and put.
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_at_any_step_the_same_command_goes_on() {
-    for death in deaths(12) {
+    for death in deaths(11) {
         let lost = Lost::new("restoring-deaths").await;
         assert!(lost.restore(&Life::new(death)).await.is_err(), "{death:?}");
         // Nothing opens the folder, and an empty one founds nothing.
@@ -232,9 +234,69 @@ async fn a_cluster_without_a_mark_gets_one() {
     assert_eq!(prospect.notes().len(), 1);
     let report = prospect.carry_out().await.unwrap();
     assert_eq!(lost.replica.mark().await.0, report.store_id.to_string());
-    // The mark that is gone cannot tell, and the keys do.
-    let former = lost.replica.former_stores().await;
-    assert_eq!(former, report.former_store_id.to_string());
+    // The keys may have been put here beside a store that lives elsewhere: they prove nothing.
+    assert_eq!(lost.replica.former_stores().await, "");
     assert_eq!(lost.open().await.unwrap().identity.epoch, 2);
     lost.replica.ground.remove().await;
+}
+
+/// The store that it names lives on in its own namespace, and goes by the mark that is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_mark_in_another_namespace_hands_nothing_down() {
+    let living = Lost::new("restoring-living").await;
+    let drill = Replica::new("restoring-drill").await;
+    copy_all(&living.replica, &drill).await;
+    let request = RestoreRequest {
+        data: living.data(),
+        home: Home::Cluster(drill.cluster(&Life::new(Death::Never), 0)),
+        epoch_above: 0,
+        clock_ms: None,
+    };
+    let prospect = Prospect::of(&living.backup, "5a", request).await.unwrap();
+    let report = prospect.carry_out().await.unwrap();
+    assert_eq!(drill.mark().await.0, report.store_id.to_string());
+    assert_eq!(drill.former_stores().await, "");
+    assert_eq!(
+        living.replica.mark().await.0,
+        report.former_store_id.to_string()
+    );
+    // What comes of it later is handed down there.
+    let request = ReplaceRequest {
+        data: living.folder.path().join("later"),
+        cluster: drill.cluster(&Life::new(Death::Never), 0),
+        lost: report.store_id,
+        trust_domain: TrustDomain::parse("prod.example.com").unwrap(),
+    };
+    let later = Replacement::of(request).await.unwrap();
+    later.carry_out().await.unwrap();
+    assert_eq!(drill.former_stores().await, report.store_id.to_string());
+    drill.ground.remove().await;
+    living.replica.ground.remove().await;
+}
+
+/// As a backup of the namespace is restored into another.
+async fn copy_all(from: &Replica, to: &Replica) {
+    let anew = |name: &str| ObjectMeta {
+        name: Some(name.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let params = PostParams::default();
+    let mark = from.config_maps().get("jointoken-founding").await.unwrap();
+    let copy = ConfigMap {
+        metadata: anew("jointoken-founding"),
+        ..mark
+    };
+    to.config_maps().create(&params, &copy).await.unwrap();
+    for item in ItemName::ALL {
+        let name = format!("jointoken-{item}");
+        let secret = from.secrets().get(&name).await.unwrap();
+        let copy = Secret {
+            metadata: ObjectMeta {
+                annotations: secret.metadata.annotations.clone(),
+                ..anew(&name)
+            },
+            ..secret
+        };
+        to.secrets().create(&params, &copy).await.unwrap();
+    }
 }

@@ -6,6 +6,7 @@
 
 #[path = "../api_rules/cluster.rs"]
 mod cluster;
+mod copies;
 #[path = "../marks/marks.rs"]
 mod marks;
 mod place;
@@ -23,6 +24,7 @@ mod api_away;
 mod bad_input;
 mod clock_ahead;
 mod crashes;
+mod drill;
 mod ends;
 mod flags;
 mod folders;
@@ -41,9 +43,11 @@ mod rights;
 mod rolling;
 mod scaling;
 mod set_back;
+mod set_back_group;
 mod snapshots;
 mod socket;
 mod stopping;
 mod token_commands;
 mod tokens;
 mod two_stores;
+mod witnesses_away;

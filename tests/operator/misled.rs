@@ -3,9 +3,9 @@
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::copies::copy_folder;
 use crate::place::Place;
 use crate::program::Machine;
-use crate::set_back::copy_folder;
 use crate::standalone::{Standalone, create};
 
 /// The operator did not start, and the JoinToken that it named could not go without it.

@@ -16,7 +16,7 @@ use crate::statuses::Statuses;
 const OTHERS: &str = "waits until the group of this store lets it in";
 
 /// Everything in a data folder is moved into a folder in it, which counts as nothing. Where it is.
-fn set_aside(group: &Replicas, ordinal: usize) -> PathBuf {
+pub fn set_aside(group: &Replicas, ordinal: usize) -> PathBuf {
     let data = group.data(ordinal);
     let aside = data.join("removed-lost");
     let entries: Vec<_> = fs::read_dir(&data).unwrap().collect();
@@ -45,7 +45,7 @@ async fn are_of_the_marked_store(group: &Replicas, epoch: u64) {
 }
 
 /// A machine is admitted at this door, and no other anywhere.
-async fn admits_once(group: &Replicas, name: &str, ordinal: usize) {
+pub async fn admits_once(group: &Replicas, name: &str, ordinal: usize) {
     let token = group.place.token(name).await;
     let join_at = |ordinal| {
         let door = group.door_url(ordinal);
@@ -67,7 +67,7 @@ async fn admits_at_every_door(group: &Replicas, name: &str) {
 }
 
 #[track_caller]
-fn refused_at_every_door(group: &Replicas, tokens: &[&String]) {
+pub fn refused_at_every_door(group: &Replicas, tokens: &[&String]) {
     for token in tokens {
         for ordinal in 0..3 {
             let door = group.door_url(ordinal);

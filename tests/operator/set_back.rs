@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jointoken::api::JoinToken;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use crate::copies::{Copied, OBJECT, With, copy_folder, objects, set_back};
 use crate::place::Place;
 use crate::program::{Machine, run, text};
 use crate::replicas::Replicas;
@@ -21,88 +18,9 @@ use crate::restoring::contents;
 use crate::server::Setup;
 use crate::standalone::{Standalone, create};
 
-const OBJECT: &str = "jointoken-founding";
-
-/// What is copied together with a volume.
-struct Copied {
-    object: ConfigMap,
-    keys: Vec<Secret>,
-    tokens: Vec<JoinToken>,
-}
-
-impl Copied {
-    async fn of(place: &Place) -> Self {
-        let all = ListParams::default();
-        Self {
-            object: objects(place).get(OBJECT).await.unwrap(),
-            keys: place.keys().list(&all).await.unwrap().items,
-            tokens: place.resources().list(&all).await.unwrap().items,
-        }
-    }
-}
-
-fn objects(place: &Place) -> Api<ConfigMap> {
-    Api::namespaced(place.system.client.clone(), &place.system.namespace)
-}
-
-/// Deletes it and creates it as it was copied: it is another object with the same contents.
-async fn make_anew<K>(api: &Api<K>, copied: &K)
-where
-    K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
-{
-    let name = copied.name_any();
-    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-    if api.get_opt(&name).await.unwrap().is_some() {
-        api.patch(&name, &PatchParams::default(), &free)
-            .await
-            .unwrap();
-        api.delete(&name, &DeleteParams::default()).await.unwrap();
-    }
-    let mut anew = copied.clone();
-    let meta = anew.meta_mut();
-    (meta.uid, meta.resource_version, meta.managed_fields) = (None, None, None);
-    (meta.creation_timestamp, meta.generation) = (None, None);
-    api.create(&PostParams::default(), &anew).await.unwrap();
-}
-
-/// As a backup restores it; without its status, as most do, or with it.
-async fn restore_tokens(place: &Place, copied: &Copied, with_status: bool) {
-    let resources = place.resources();
-    for token in &copied.tokens {
-        make_anew(&resources, token).await;
-        if with_status {
-            let status = Patch::Merge(json!({ "status": token.status }));
-            let params = PatchParams::default();
-            let name = token.name_any();
-            resources
-                .patch_status(&name, &params, &status)
-                .await
-                .unwrap();
-        }
-    }
-}
-
-pub fn set_back(data: &Path, copy: &Path) {
-    fs::remove_dir_all(data).unwrap();
-    copy_folder(copy, data);
-}
-
-pub fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (path, to) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy_folder(&path, &to);
-        } else if path.is_file() {
-            fs::copy(&path, &to).unwrap();
-        }
-    }
-}
-
 /// It ends by itself, says this, and leaves the folder as it is. The line.
 #[track_caller]
-fn is_refused(setup: &Setup, data: &Path, says: &[&str]) -> String {
+pub fn is_refused(setup: &Setup, data: &Path, says: &[&str]) -> String {
     // Except for who had it last.
     let contents = || {
         let mut all = contents(data);
@@ -115,6 +33,18 @@ fn is_refused(setup: &Setup, data: &Path, says: &[&str]) -> String {
     line
 }
 
+/// Follows the `kubectl annotate` that this line ends with.
+pub async fn annotate(place: &Place, line: &str) {
+    let told = line.split("--overwrite ").nth(1).unwrap();
+    let (key, uid) = told.trim().trim_matches('"').split_once('=').unwrap();
+    let annotate = Patch::Merge(json!({ "metadata": { "annotations": { key: uid } } }));
+    let params = PatchParams::default();
+    objects(place)
+        .patch(OBJECT, &params, &annotate)
+        .await
+        .unwrap();
+}
+
 /// The store and its identity make room for what is made of them. Where they are.
 fn set_aside(data: &Path) -> PathBuf {
     let aside = data.join("removed-lost");
@@ -123,51 +53,6 @@ fn set_aside(data: &Path) -> PathBuf {
         fs::rename(data.join(name), aside.join(name)).unwrap();
     }
     aside
-}
-
-/// What is set back together with the volume.
-#[derive(Debug, Clone, Copy)]
-enum With {
-    Nothing,
-    Keys,
-    /// The object of the same uid.
-    Object,
-    /// The object, keys and JoinTokens, each made anew.
-    ObjectMadeAnew,
-    ObjectAndKeysMadeAnew,
-    Everything,
-    EverythingButStatuses,
-}
-
-impl With {
-    async fn set_back(self, place: &Place, copied: &Copied) {
-        let (is_anew, has_keys) = match self {
-            Self::Nothing | Self::Object => (false, false),
-            Self::Keys => (false, true),
-            Self::ObjectMadeAnew => (true, false),
-            Self::ObjectAndKeysMadeAnew | Self::Everything | Self::EverythingButStatuses => {
-                (true, true)
-            }
-        };
-        if has_keys {
-            for key in &copied.keys {
-                make_anew(&place.keys(), key).await;
-            }
-        }
-        if is_anew {
-            make_anew(&objects(place), &copied.object).await;
-        }
-        match self {
-            Self::Object => {
-                let patch = Patch::Merge(json!({ "data": copied.object.data }));
-                let params = PatchParams::default();
-                objects(place).patch(OBJECT, &params, &patch).await.unwrap();
-            }
-            Self::Everything => restore_tokens(place, copied, true).await,
-            Self::EverythingButStatuses => restore_tokens(place, copied, false).await,
-            _ => {}
-        }
-    }
 }
 
 #[tokio::test]
@@ -247,19 +132,7 @@ async fn a_volume_that_was_set_back_is_refused_whatever_is_set_back_with_it() {
     // Nothing but the objects was restored: the volume is the one that was in use last, and to say so is enough.
     set_back(&place.data(), &current);
     let line = is_refused(&place.setup(), &place.data(), &["volumes-are-current="]);
-    let told = line
-        .split("--overwrite ")
-        .nth(1)
-        .unwrap()
-        .trim()
-        .trim_matches('"');
-    let (key, uid) = told.split_once('=').unwrap();
-    let annotate = Patch::Merge(json!({ "metadata": { "annotations": { key: uid } } }));
-    let params = PatchParams::default();
-    objects(&place)
-        .patch(OBJECT, &params, &annotate)
-        .await
-        .unwrap();
+    annotate(&place, &line).await;
     let operator = place.start();
     for token in &used {
         Machine::new().join(token).fails(5, &["used"]);

@@ -8,7 +8,7 @@ use crate::program::Machine;
 use crate::server::{Server, Setup};
 
 /// The operator of `second`, which serves the JoinTokens of `first`.
-fn beside(first: &Place, second: &Place, more: &[&str]) -> Setup {
+pub fn beside(first: &Place, second: &Place, more: &[&str]) -> Setup {
     let setup = second.setup_with(more);
     let own = &second.tokens.namespace;
     let arguments = setup

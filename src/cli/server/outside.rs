@@ -1,16 +1,12 @@
 //! What is outside of a replica's data folder and tells whether that was set back to an older copy.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::cli::patience::Patience;
 use crate::founding::{FormerEpochs, Identity, ReachedMark, Remembered, SeenObject, VaultError};
 use crate::store::{OpenError, Witness};
-
-/// How long it is waited after a look that failed.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// At every how manieth try it is said.
-const SAY: u32 = 30;
 
 /// Whoever remembers how far the log has been.
 #[derive(Clone)]
@@ -19,6 +15,8 @@ pub(super) struct Outside {
     /// What the statuses of JoinTokens tell; `None` outside Kubernetes.
     pub statuses: Option<Arc<dyn FormerEpochs>>,
     pub data_dir: PathBuf,
+    /// Where it is told that this replica waits, unless somebody tells it there already.
+    pub metrics_listen: SocketAddr,
 }
 
 impl Outside {
@@ -28,8 +26,9 @@ impl Outside {
     /// If the founding object is another than the data folder has seen.
     pub async fn witnesses(&self, of: &Identity) -> Result<Vec<Witness>, OpenError> {
         let founding = of.founding();
+        let mut patience = Patience::new(self.metrics_listen);
         let look = || self.mark.remembered(founding.store_id);
-        let remembered = patiently(look).await.map_err(outside)?;
+        let remembered = patiently(&mut patience, look).await.map_err(outside)?;
         self.check_object(of, &remembered)?;
         let marked = remembered.reached.map(|reached| Witness {
             term: Some(reached.term),
@@ -38,10 +37,11 @@ impl Outside {
         });
         let told = match &self.statuses {
             None => None,
-            Some(statuses) => patiently(|| statuses.furthest(founding))
+            Some(statuses) => patiently(&mut patience, || statuses.furthest(founding))
                 .await
                 .map_err(outside)?,
         };
+        patience.end().await;
         Ok(marked.into_iter().chain(told).collect())
     }
 
@@ -83,19 +83,18 @@ fn outside(error: VaultError) -> OpenError {
 }
 
 /// Repeats what failed because the cluster did not answer.
-async fn patiently<T, F>(mut look: impl FnMut() -> F) -> Result<T, VaultError>
+async fn patiently<T, F>(
+    patience: &mut Patience,
+    mut look: impl FnMut() -> F,
+) -> Result<T, VaultError>
 where
     F: Future<Output = Result<T, VaultError>>,
 {
-    let mut tries: u32 = 0;
     loop {
         match look().await {
             Err(error) if !error.is_unfit => {
-                if tries.is_multiple_of(SAY) {
-                    tracing::warn!(%error, "the store is not opened before this can be read: it tells whether the data folder was set back");
-                }
-                tries = tries.wrapping_add(1);
-                tokio::time::sleep(RETRY_AFTER).await;
+                let why = "it tells whether the data folder was set back, and the store is not opened before it can be read";
+                patience.wait(&format_args!("{error}: {why}")).await;
             }
             result => return result,
         }

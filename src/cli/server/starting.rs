@@ -168,6 +168,7 @@ impl<'a> Starting<'a> {
                 mark: Arc::clone(&self.ground.mark),
                 statuses: self.ground.former.clone(),
                 data_dir: config.data_dir.clone(),
+                metrics_listen: config.metrics_listen,
             },
             opened: Arc::clone(&self.raft),
         };

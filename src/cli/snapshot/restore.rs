@@ -9,7 +9,7 @@ use super::clock::{self, ClockArgs};
 use super::contents::{Key, Tokens, age, signing_keys};
 use crate::cli::confirm::confirm;
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
-use crate::cli::kubernetes::ClusterArgs;
+use crate::cli::kubernetes::{ClusterArgs, left_alone};
 use crate::cli::output::{self, Output, note};
 use crate::founding::{Home, Prospect, Report, RestoreError, RestoreRequest};
 use crate::store::Backup;
@@ -74,6 +74,8 @@ struct Restored<'a> {
     /// For people alone.
     #[serde(skip)]
     in_cluster: bool,
+    #[serde(skip)]
+    left_alone: Option<String>,
 }
 
 impl fmt::Display for Restored<'_> {
@@ -92,11 +94,15 @@ impl fmt::Display for Restored<'_> {
             writeln!(f, "retired {} {}", key.fingerprint, key.name)?;
         }
         if self.in_cluster {
-            return write!(
+            write!(
                 f,
                 "empty the data folders of other replicas, start the operator with {} as its first one's, export keys anew and give NodeDB a new secret; then take a backup of its Secrets",
                 self.data_dir.display()
-            );
+            )?;
+            return match &self.left_alone {
+                Some(left_alone) => write!(f, "\n{left_alone}"),
+                None => Ok(()),
+            };
         }
         write!(
             f,
@@ -157,7 +163,10 @@ pub(super) async fn restore(
 ) -> Result<(), Failure> {
     let Former { backup, sha256, .. } = former;
     let data = request.data.clone();
-    let in_cluster = matches!(request.home, Home::Cluster(_));
+    let cluster = match &request.home {
+        Home::Cluster(cluster) => Some(cluster.clone()),
+        Home::Folder(_) => None,
+    };
     let clock = request.clock_ms.map(|to_ms| clock::meaning(backup, to_ms));
     let prospect = Prospect::of(backup, sha256, request)
         .await
@@ -169,7 +178,12 @@ pub(super) async fn restore(
         note(&format_args!("note: {signing_key}; it is made anew anyway"));
     }
     let report = prospect.carry_out().await.map_err(failed)?;
-    output.report(&restored(backup, &report, &data, in_cluster));
+    let mut restored = restored(backup, &report, &data);
+    if let Some(cluster) = cluster {
+        restored.in_cluster = true;
+        restored.left_alone = left_alone(&cluster, report.former_store_id).await;
+    }
+    output.report(&restored);
     Ok(())
 }
 
@@ -208,12 +222,7 @@ fn meaning(Former { backup, origin, .. }: &Former, prospect: &Prospect) -> Strin
     )
 }
 
-fn restored<'a>(
-    backup: &Backup,
-    report: &Report,
-    data_dir: &'a Path,
-    in_cluster: bool,
-) -> Restored<'a> {
+fn restored<'a>(backup: &Backup, report: &Report, data_dir: &'a Path) -> Restored<'a> {
     let made = backup.founded().fingerprints.iter();
     let signing = made.filter(|(role, _)| !role.ends_with("-ca"));
     let signing = signing.map(|(role, print)| Key {
@@ -236,7 +245,8 @@ fn restored<'a>(
         index: report.index,
         ended_tokens: report.ended,
         retired_keys,
-        in_cluster,
+        in_cluster: false,
+        left_alone: None,
     }
 }
 

@@ -10,7 +10,6 @@ use crate::founding::cluster::Cluster;
 use crate::founding::folder_vault::FolderVault;
 use crate::founding::item::ItemName;
 use crate::founding::vault::{Founding, Vault, VaultError};
-use crate::token::StoreId;
 
 /// Where the keys of the former store are, and where those of the new one will be.
 #[derive(Debug, Clone)]
@@ -82,13 +81,10 @@ pub(super) async fn take_over(
     cluster: &Cluster,
     mark: Mark,
     ours: Founding,
-    former: StoreId,
     made: &Path,
     between: Between<'_>,
 ) -> Result<(), RestoreError> {
     cluster.mark(mark.before, ours).await?;
-    between()?;
-    cluster.inherit(&[former], ours).await?;
     between()?;
     let vault = FolderVault::new(made);
     for name in ItemName::ALL {

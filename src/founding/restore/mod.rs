@@ -202,8 +202,7 @@ impl Unfinished {
                 store_id: report.store_id,
                 epoch: report.epoch,
             };
-            let former = report.former_store_id;
-            take_over(cluster, mark, ours, former, &staging.made_keys(), between).await?;
+            take_over(cluster, mark, ours, &staging.made_keys(), between).await?;
             // Nothing opens the folder while they are still in it.
             staging.forget_keys()?;
             between()?;
