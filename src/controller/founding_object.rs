@@ -56,8 +56,8 @@ impl FoundingConfigMap {
         self.former.subscribe()
     }
 
-    fn saw(&self, data: &BTreeMap<String, String>) {
-        let seen = former_of(data);
+    fn saw(&self, config_map: &ConfigMap) {
+        let seen = config_map.data.as_ref().map(former_of).unwrap_or_default();
         self.former.send_if_modified(|former| {
             let is_news = *former != seen;
             *former = seen;
@@ -67,24 +67,18 @@ impl FoundingConfigMap {
 
     async fn read(&self) -> Result<Option<Founding>, VaultError> {
         let found = self.config_maps.get_opt(&self.name).await;
-        let found =
-            found.map_err(|error| VaultError::new(FoundingObject::place(self), told(&error)))?;
-        let Some(config_map) = found else {
+        let Some(config_map) = found.map_err(|error| self.failed(&error))? else {
             return Ok(None);
         };
-        match founding_of(&config_map) {
-            Some(founding) => {
-                self.show(&config_map);
-                if let Some(data) = &config_map.data {
-                    self.saw(data);
-                }
-                Ok(Some(founding))
-            }
-            None => Err(VaultError::unfit(
-                FoundingObject::place(self),
-                "does not say which store was founded: data must have store-id and epoch, restore it from the backup",
-            )),
-        }
+        let founding = self.founding_in(&config_map)?;
+        self.show(&config_map);
+        self.saw(&config_map);
+        Ok(Some(founding))
+    }
+
+    fn founding_in(&self, config_map: &ConfigMap) -> Result<Founding, VaultError> {
+        let what = "does not say which store was founded: data must have store-id and epoch, restore it from the backup";
+        founding_of(config_map).ok_or_else(|| VaultError::unfit(FoundingObject::place(self), what))
     }
 
     async fn write(&self, founding: Founding) -> Result<Creation<Founding>, VaultError> {
@@ -104,57 +98,70 @@ impl FoundingConfigMap {
                     )
                 })
             }
-            Err(error) => Err(VaultError::new(FoundingObject::place(self), told(&error))),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 }
 
 impl FoundingConfigMap {
-    /// Compares and swaps: what is written carries the version that was compared.
+    fn failed(&self, error: &kube::Error) -> VaultError {
+        VaultError::new(FoundingObject::place(self), told(error))
+    }
+
+    /// Compares and swaps. `change` says whether it has changed anything. What is written carries the version that was read: what
+    /// somebody else wrote meanwhile is looked at anew. Returns the object as it is then.
+    async fn update(
+        &self,
+        change: impl Fn(&mut ConfigMap) -> Result<bool, VaultError>,
+    ) -> Result<ConfigMap, VaultError> {
+        for _ in 0..TRIES {
+            let found = self.config_maps.get(&self.name).await;
+            let mut found = found.map_err(|error| self.failed(&error))?;
+            if !change(&mut found)? {
+                return Ok(found);
+            }
+            match self.config_maps.replace(&self.name, &by_us(), &found).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                written => return written.map_err(|error| self.failed(&error)),
+            }
+        }
+        Err(VaultError::new(
+            FoundingObject::place(self),
+            format!(
+                "somebody else changes it all the time: it could not be written in {TRIES} tries"
+            ),
+        ))
+    }
+
     async fn swap(
         &self,
         there: Founding,
         next: Founding,
     ) -> Result<Creation<Founding>, VaultError> {
-        let failed = |error| VaultError::new(FoundingObject::place(self), told(&error));
-        let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
-        match founding_of(&found) {
-            Some(says) if says == there => {}
-            Some(says) => return Ok(Creation::Exists(says)),
-            None => {
-                let what = "does not say which store was founded";
-                return Err(VaultError::unfit(FoundingObject::place(self), what));
+        let now = self.update(|found| {
+            if self.founding_in(found)? != there {
+                return Ok(false);
             }
-        }
-        let data = found.data.get_or_insert_default();
-        data.extend(data_of(next));
-        // The former store's.
-        data.remove(REACHED);
-        name_former(data, &[there.store_id]);
-        // Somebody else's change meanwhile is a conflict: the next try looks at it.
-        let replaced = self.config_maps.replace(&self.name, &by_us(), &found).await;
-        replaced.map(|_| Creation::Created).map_err(failed)
-    }
-}
-
-impl FoundingConfigMap {
-    async fn add(&self, former: &[StoreId]) -> Result<(), VaultError> {
-        let failed = |error| VaultError::new(FoundingObject::place(self), told(&error));
-        loop {
-            let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
             let data = found.data.get_or_insert_default();
-            let is_news = name_former(data, former);
-            self.saw(data);
-            if !is_news {
-                return Ok(());
-            }
-            match self.config_maps.replace(&self.name, &by_us(), &found).await {
-                Ok(_) => return Ok(()),
-                // Somebody else wrote meanwhile: each look is at what is there then.
-                Err(kube::Error::Api(status)) if status.is_conflict() => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
+            data.extend(data_of(next));
+            // The former store's.
+            data.remove(REACHED);
+            name_former(data, &[there.store_id]);
+            Ok(true)
+        });
+        let now = self.founding_in(&now.await?)?;
+        Ok(match now == next {
+            true => Creation::Created,
+            false => Creation::Exists(now),
+        })
+    }
+
+    async fn add(&self, former: &[StoreId]) -> Result<(), VaultError> {
+        let add =
+            |found: &mut ConfigMap| Ok(name_former(found.data.get_or_insert_default(), former));
+        let now = self.update(add).await?;
+        self.saw(&now);
+        Ok(())
     }
 }
 
@@ -225,13 +232,10 @@ impl FoundingConfigMap {
             .send_if_modified(|seen| std::mem::replace(seen, now.clone()) != now);
     }
 
-    /// The object, if it is this store's.
-    async fn get_of(&self, of: StoreId) -> Result<ConfigMap, VaultError> {
-        let found = self.config_maps.get(&self.name).await;
-        let found =
-            found.map_err(|error| VaultError::new(FoundingObject::place(self), told(&error)))?;
-        match founding_of(&found) {
-            Some(founding) if founding.store_id == of => Ok(found),
+    /// The object has to be this store's.
+    fn check_is_of(&self, of: StoreId, found: &ConfigMap) -> Result<(), VaultError> {
+        match founding_of(found) {
+            Some(founding) if founding.store_id == of => Ok(()),
             _ => Err(VaultError::unfit(
                 FoundingObject::place(self),
                 "is not this store's any more",
@@ -240,7 +244,9 @@ impl FoundingConfigMap {
     }
 
     async fn look(&self, of: StoreId) -> Result<Remembered, VaultError> {
-        let found = self.get_of(of).await?;
+        let found = self.config_maps.get(&self.name).await;
+        let found = found.map_err(|error| self.failed(&error))?;
+        self.check_is_of(of, &found)?;
         let text = found.data.as_ref().and_then(|data| data.get(REACHED));
         if text.is_some_and(|text| text.parse::<Reached>().is_err()) {
             let what = "does not say in its data `reached` how far the log of the store has been: somebody has changed it, put it back or remove that key";
@@ -250,35 +256,19 @@ impl FoundingConfigMap {
         Ok(remembered(&found))
     }
 
-    /// Compares and swaps: what is written carries the version that was compared.
     async fn raise(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
-        let mut last = None;
-        for _ in 0..TRIES {
-            let mut found = self.get_of(of).await?;
-            let there = remembered(&found);
-            if there.reached >= Some(reached) {
-                self.show(&found);
-                return Ok(there);
+        let now = self.update(|found| {
+            self.check_is_of(of, found)?;
+            let is_further = remembered(found).reached < Some(reached);
+            if is_further {
+                let data = found.data.get_or_insert_default();
+                data.insert(REACHED.to_owned(), reached.to_string());
             }
-            let data = found.data.get_or_insert_default();
-            data.insert(REACHED.to_owned(), reached.to_string());
-            match self.config_maps.replace(&self.name, &by_us(), &found).await {
-                Ok(written) => {
-                    self.show(&written);
-                    return Ok(remembered(&written));
-                }
-                Err(kube::Error::Api(status)) if status.is_conflict() => {
-                    last = Some(kube::Error::Api(status));
-                }
-                Err(error) => {
-                    return Err(VaultError::new(FoundingObject::place(self), told(&error)));
-                }
-            }
-        }
-        Err(match last {
-            Some(error) => VaultError::new(FoundingObject::place(self), told(&error)),
-            None => VaultError::new(FoundingObject::place(self), "was not written"),
-        })
+            Ok(is_further)
+        });
+        let now = now.await?;
+        self.show(&now);
+        Ok(remembered(&now))
     }
 }
 
@@ -320,7 +310,113 @@ impl FoundingObject for FoundingConfigMap {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use http_body_util::BodyExt as _;
+    use hyper::{Method, Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
     use super::*;
+
+    const OURS: Founding = Founding {
+        store_id: StoreId([1; 16]),
+        epoch: 3,
+    };
+
+    /// An API server with the object of `OURS`, on which somebody else writes before each of the first `conflicts` writes; how
+    /// many writes it was asked for.
+    fn server(conflicts: usize) -> (FoundingConfigMap, Arc<Mutex<usize>>) {
+        let asked = Arc::new(Mutex::new(0));
+        let noted = Arc::clone(&asked);
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "jointoken-founding", "namespace": "home", "resourceVersion": "1"},
+            "data": data_of(OURS),
+        });
+        let there = Arc::new(Mutex::new(object));
+        let service = service_fn(move |request: Request<Body>| {
+            let (noted, there) = (Arc::clone(&noted), Arc::clone(&there));
+            async move {
+                let is_write = request.method() == Method::PUT;
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let mut there = there.lock().unwrap();
+                let mut asked = noted.lock().unwrap();
+                let mut status = StatusCode::OK;
+                let mut answer = there.clone();
+                if is_write {
+                    *asked += 1;
+                    if *asked <= conflicts {
+                        status = StatusCode::CONFLICT;
+                        answer = json!({
+                            "kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409, "message": "changed",
+                        });
+                    } else {
+                        *there = serde_json::from_slice::<Value>(&body).unwrap();
+                        answer = there.clone();
+                    }
+                }
+                let body = Body::from(answer.to_string().into_bytes());
+                let mut response = Response::new(body);
+                *response.status_mut() = status;
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let client = Client::new(service, "home");
+        (FoundingConfigMap::new(client, "home", "jointoken"), asked)
+    }
+
+    /// Each of the three: exchanges, adds, raises.
+    async fn write(object: &FoundingConfigMap, which: usize) -> Result<(), VaultError> {
+        let other = StoreId([2; 16]);
+        let next = Founding {
+            store_id: other,
+            epoch: 4,
+        };
+        let reached = Reached { term: 1, index: 9 };
+        match which {
+            0 => object.swap(OURS, next).await.map(|made| {
+                assert_eq!(made, Creation::Created);
+            }),
+            1 => object.add(&[other]).await,
+            _ => object.raise(OURS.store_id, reached).await.map(drop),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_somebody_else_came_before_is_repeated_and_not_for_ever() {
+        for which in 0..3 {
+            let (object, asked) = server(2);
+            write(&object, which).await.unwrap();
+            assert_eq!(*asked.lock().unwrap(), 3);
+            let (object, asked) = server(usize::MAX);
+            let error = write(&object, which).await.unwrap_err().to_string();
+            for says in ["ConfigMap home/jointoken-founding", "all the time"] {
+                assert!(error.contains(says), "{error}");
+            }
+            assert_eq!(*asked.lock().unwrap(), TRIES);
+        }
+        // What is there already, or is another store's, is not written.
+        let (object, asked) = server(0);
+        let reached = Reached { term: 1, index: 9 };
+        for index in [9, 8] {
+            let lower = Reached { index, ..reached };
+            let now = object.raise(OURS.store_id, lower).await.unwrap();
+            assert_eq!(now.reached, Some(reached));
+        }
+        let stranger = Founding {
+            store_id: StoreId([7; 16]),
+            epoch: 1,
+        };
+        let made = object.swap(stranger, OURS).await.unwrap();
+        assert_eq!(made, Creation::Created, "it says so already");
+        let made = object.swap(stranger, stranger).await.unwrap();
+        assert_eq!(made, Creation::Exists(OURS));
+        assert!(object.raise(stranger.store_id, reached).await.is_err());
+        assert_eq!(*asked.lock().unwrap(), 1);
+    }
 
     #[test]
     fn former_stores_are_named_once_and_never_the_store_itself() {

@@ -14,6 +14,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::controller::frozen;
 use crate::controller::same_node::SameNode;
 use crate::controller::{Effect, Minting};
 use crate::lifecycle::command::{AdoptKey, Begin, Founded, Register};
@@ -21,7 +22,7 @@ use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Phase, Record, Settin
 use crate::store::reference::InMemoryStore;
 use crate::store::{Change, Committed, StoreError, submit};
 use crate::telemetry::metrics::Metrics;
-use crate::token::{Delivery, JoinerId, KeyId, Purpose, SigningKey, StoreId};
+use crate::token::{Delivery, JoinerId, KeyId, Purpose, SigningKey, StoreId, TokenId};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
