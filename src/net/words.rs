@@ -110,7 +110,9 @@ pub(super) fn lookup_words(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rustls::{InvalidMessage, PeerIncompatible, PeerMisbehaved};
+    use std::sync::Arc;
+
+    use rustls::{InvalidMessage, OtherError, PeerIncompatible, PeerMisbehaved};
 
     use super::*;
 
@@ -143,6 +145,15 @@ mod tests {
                 assert!(!said.contains(mark), "{said}");
             }
         }
+    }
+
+    /// What our own check of a certificate says.
+    #[test]
+    fn a_refusal_of_our_own_is_told_in_its_words() {
+        let refusal = OtherError(Arc::new(io::Error::other("it names no peer")));
+        let error = TlsError::InvalidCertificate(CertificateError::Other(refusal));
+        let said = io_words(&io::Error::other(error));
+        assert_eq!(said, "its certificate is not accepted: it names no peer");
     }
 
     #[test]
