@@ -16,8 +16,7 @@ use super::exit::{EXIT_CODES, Exit, Failure};
 use super::kubernetes;
 use super::output::Output;
 use crate::api::JoinToken;
-use crate::controller::FINALIZER;
-use crate::founding::whole;
+use crate::controller::{FINALIZER, told};
 
 /// So many at a time.
 const PAGE: u32 = 500;
@@ -99,7 +98,8 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
             released.push(format!("{namespace}/{}", token.name_any()));
         }
     }
-    output.print(&Released { released })
+    output.report(&Released { released });
+    Ok(())
 }
 
 /// A StatefulSet of the operator's that has pods, or is to have some.
@@ -114,7 +114,7 @@ async fn refuse_if_operator_is_there(
     let found = sets.list(&ListParams::default().labels(OPERATORS)).await;
     let found = found.map_err(|error| {
         let hint = "whether an operator is there cannot be known: run this as somebody who may list StatefulSets, or say with --system-namespace where it was";
-        Failure::new(Exit::Failed, format_args!("{hint} ({})", whole(&error)))
+        Failure::new(Exit::Failed, format_args!("{hint} ({})", told(&error)))
     })?;
     let is_there = |set: &&StatefulSet| {
         let has = set.status.as_ref().map_or(0, |status| status.replicas);
@@ -203,7 +203,7 @@ async fn let_go(client: &Client, token: &PartialObjectMeta<JoinToken>) -> Result
 }
 
 fn failed(what: impl fmt::Display, error: &kube::Error) -> Failure {
-    Failure::new(Exit::Failed, format_args!("{what} ({})", whole(error)))
+    Failure::new(Exit::Failed, format_args!("{what} ({})", told(error)))
 }
 
 /// What was done.

@@ -3,9 +3,12 @@
 //! kube writes down whole answers as Rust does, and an answer that does not parse may be a Secret: neither is shown.
 
 use std::error::Error as StdError;
+use std::io;
 
 use kube::core::Status;
 use kube::runtime::watcher;
+
+use crate::net::{io_words, tls_words};
 
 /// Whether the API server was not there, or not able to answer: the same request may succeed later.
 pub fn is_away(error: &kube::Error) -> bool {
@@ -23,7 +26,9 @@ pub fn told(error: &kube::Error) -> String {
         kube::Error::SerdeError(_) => "the API server's answer makes no sense".to_owned(),
         kube::Error::HyperError(error) => unreachable(error),
         kube::Error::Service(error) => unreachable(&**error),
-        kube::Error::ReadEvents(error) => format!("the API server broke off its answer: {error}"),
+        kube::Error::ReadEvents(error) => {
+            format!("the API server broke off its answer: {}", io_words(error))
+        },
         kube::Error::Auth(error) => format!(
             "the credentials for the API server cannot be had: {}",
             causes(error)
@@ -75,31 +80,25 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
+        if let Some(words) = connection_words(error) {
+            said.push(words);
+            break;
+        }
         next = error.source();
         let text = error.to_string().replace('\n', " ");
         let is_layer = text.starts_with("client error (") || text.starts_with("ServiceError");
         // Some repeat what is behind them.
         let repeats = next.is_some_and(|behind| text.contains(&behind.to_string()));
         if (!is_layer && !repeats) || (next.is_none() && said.is_empty()) {
-            said.push(plain(&text));
+            said.push(text);
         }
     }
     said.join(": ")
 }
 
-/// What TLS says of certificates, in words.
-fn plain(text: &str) -> String {
-    let Some((_, reason)) = text.split_once("invalid peer certificate: ") else {
-        return text.to_owned();
-    };
-    let reason = match reason {
-        "UnknownIssuer" => "it is of no CA that the kubeconfig trusts",
-        "Expired" => "it has expired, or a clock is wrong",
-        "NotValidYet" => "it is not valid yet, or a clock is wrong",
-        reason if reason.starts_with("NotValidForName") => "it is not for this host name",
-        reason => reason,
-    };
-    format!("its certificate is not accepted: {reason}")
+fn connection_words(error: &(dyn StdError + 'static)) -> Option<String> {
+    let tls = error.downcast_ref().map(tls_words);
+    tls.or_else(|| error.downcast_ref::<io::Error>().map(io_words))
 }
 
 #[cfg(test)]

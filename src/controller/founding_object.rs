@@ -1,6 +1,6 @@
 //! The mark of the store's founding, kept in the operator's namespace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -55,8 +55,8 @@ impl FoundingConfigMap {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    fn saw(&self, data: &BTreeMap<String, String>) {
-        let seen = former_of(data);
+    fn saw(&self, config_map: &ConfigMap) {
+        let seen = config_map.data.as_ref().map(former_of).unwrap_or_default();
         self.former.send_if_modified(|former| {
             let is_news = *former != seen;
             *former = seen;
@@ -66,24 +66,18 @@ impl FoundingConfigMap {
 
     async fn read(&self) -> Result<Option<Founding>, VaultError> {
         let found = self.config_maps.get_opt(&self.name).await;
-        let found =
-            found.map_err(|error| VaultError::new(FoundingObject::place(self), told(&error)))?;
-        let Some(config_map) = found else {
+        let Some(config_map) = found.map_err(|error| self.failed(&error))? else {
             return Ok(None);
         };
-        match founding_of(&config_map) {
-            Some(founding) => {
-                self.show(&config_map);
-                if let Some(data) = &config_map.data {
-                    self.saw(data);
-                }
-                Ok(Some(founding))
-            }
-            None => Err(VaultError::unfit(
-                FoundingObject::place(self),
-                "does not say which store was founded: data must have store-id and epoch, restore it from the backup",
-            )),
-        }
+        let founding = self.founding_in(&config_map)?;
+        self.show(&config_map);
+        self.saw(&config_map);
+        Ok(Some(founding))
+    }
+
+    fn founding_in(&self, config_map: &ConfigMap) -> Result<Founding, VaultError> {
+        let what = "does not say which store was founded: data must have store-id and epoch, restore it from the backup";
+        founding_of(config_map).ok_or_else(|| VaultError::unfit(FoundingObject::place(self), what))
     }
 
     async fn write(&self, founding: Founding) -> Result<Creation<Founding>, VaultError> {
@@ -105,62 +99,71 @@ impl FoundingConfigMap {
                     )
                 })
             }
-            Err(error) => Err(VaultError::new(FoundingObject::place(self), told(&error))),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 }
 
 impl FoundingConfigMap {
-    /// Compares and swaps: what is written carries the version that was compared.
+    fn failed(&self, error: &kube::Error) -> VaultError {
+        VaultError::new(FoundingObject::place(self), told(error))
+    }
+
+    /// Compares and swaps. `change` says whether it has changed anything. What is written carries the version that was read: what
+    /// somebody else wrote meanwhile is looked at anew. Returns the object as it is then.
+    async fn update(
+        &self,
+        change: impl Fn(&mut ConfigMap) -> Result<bool, VaultError>,
+    ) -> Result<ConfigMap, VaultError> {
+        for _ in 0..TRIES {
+            let found = self.config_maps.get(&self.name).await;
+            let mut found = found.map_err(|error| self.failed(&error))?;
+            if !change(&mut found)? {
+                return Ok(found);
+            }
+            match self.config_maps.replace(&self.name, &by_us(), &found).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                written => return written.map_err(|error| self.failed(&error)),
+            }
+        }
+        Err(VaultError::new(
+            FoundingObject::place(self),
+            format!(
+                "somebody else changes it all the time: it could not be written in {TRIES} tries"
+            ),
+        ))
+    }
+
     async fn swap(
         &self,
         there: Founding,
         next: Founding,
     ) -> Result<Creation<Founding>, VaultError> {
-        let failed = |error| VaultError::new(FoundingObject::place(self), told(&error));
-        let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
-        match founding_of(&found) {
-            Some(says) if says == there => {}
-            Some(says) => return Ok(Creation::Exists(says)),
-            None => {
-                let what = "does not say which store was founded";
-                return Err(VaultError::unfit(FoundingObject::place(self), what));
+        let now = self.update(|found| {
+            if self.founding_in(found)? != there {
+                return Ok(false);
             }
-        }
-        exchange_data(
-            found.data.get_or_insert_default(),
-            there,
-            next,
-            self.object(),
-        );
-        // Somebody else's change meanwhile is a conflict: the next try looks at it.
-        let replaced = self.config_maps.replace(&self.name, &by_us(), &found).await;
-        replaced.map(|_| Creation::Created).map_err(failed)
+            let data = found.data.get_or_insert_default();
+            exchange_data(data, there, next, self.object());
+            Ok(true)
+        });
+        let now = self.founding_in(&now.await?)?;
+        Ok(match now == next {
+            true => Creation::Created,
+            false => Creation::Exists(now),
+        })
     }
-}
 
-impl FoundingConfigMap {
     /// Has it say that these are former stores of the one that it names, too: what they looked after is that store's now.
     ///
     /// # Errors
     /// If it cannot be read or written.
     pub async fn add_former(&self, former: &[StoreId]) -> Result<(), VaultError> {
-        let failed = |error| VaultError::new(FoundingObject::place(self), told(&error));
-        loop {
-            let mut found = self.config_maps.get(&self.name).await.map_err(failed)?;
-            let data = found.data.get_or_insert_default();
-            let is_news = name_former(data, former);
-            self.saw(data);
-            if !is_news {
-                return Ok(());
-            }
-            match self.config_maps.replace(&self.name, &by_us(), &found).await {
-                Ok(_) => return Ok(()),
-                // Somebody else wrote meanwhile: each look is at what is there then.
-                Err(kube::Error::Api(status)) if status.is_conflict() => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
+        let add =
+            |found: &mut ConfigMap| Ok(name_former(found.data.get_or_insert_default(), former));
+        let now = self.update(add).await?;
+        self.saw(&now);
+        Ok(())
     }
 }
 
@@ -205,13 +208,10 @@ impl FoundingConfigMap {
             .send_if_modified(|seen| std::mem::replace(seen, now.clone()) != now);
     }
 
-    /// The object, if it is this store's.
-    async fn get_of(&self, of: StoreId) -> Result<ConfigMap, VaultError> {
-        let found = self.config_maps.get(&self.name).await;
-        let found =
-            found.map_err(|error| VaultError::new(FoundingObject::place(self), told(&error)))?;
-        match founding_of(&found) {
-            Some(founding) if founding.store_id == of => Ok(found),
+    /// The object has to be this store's.
+    fn check_is_of(&self, of: StoreId, found: &ConfigMap) -> Result<(), VaultError> {
+        match founding_of(found) {
+            Some(founding) if founding.store_id == of => Ok(()),
             _ => Err(VaultError::unfit(
                 FoundingObject::place(self),
                 "is not this store's any more",
@@ -220,7 +220,9 @@ impl FoundingConfigMap {
     }
 
     async fn look(&self, of: StoreId) -> Result<Remembered, VaultError> {
-        let found = self.get_of(of).await?;
+        let found = self.config_maps.get(&self.name).await;
+        let found = found.map_err(|error| self.failed(&error))?;
+        self.check_is_of(of, &found)?;
         let text = found.data.as_ref().and_then(|data| data.get(REACHED));
         if text.is_some_and(|text| text.parse::<Reached>().is_err()) {
             let what = "does not say in its data `reached` how far the log of the store has been: somebody has changed it, put it back or remove that key";
@@ -230,37 +232,21 @@ impl FoundingConfigMap {
         Ok(remembered(&found))
     }
 
-    /// Compares and swaps: what is written carries the version that was compared.
     async fn raise(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
-        let mut last = None;
-        for _ in 0..TRIES {
-            let mut found = self.get_of(of).await?;
-            let there = remembered(&found);
-            if there.reached >= Some(reached) {
-                self.show(&found);
-                return Ok(there);
+        let now = self.update(|found| {
+            self.check_is_of(of, found)?;
+            let is_further = remembered(found).reached < Some(reached);
+            if is_further {
+                let data = found.data.get_or_insert_default();
+                data.insert(REACHED.to_owned(), reached.to_string());
+                // The store goes by this one from here on, wherever it was copied from.
+                data.insert(OBJECT.to_owned(), self.object());
             }
-            let data = found.data.get_or_insert_default();
-            data.insert(REACHED.to_owned(), reached.to_string());
-            // The store goes by this one from here on, wherever it was copied from.
-            data.insert(OBJECT.to_owned(), self.object());
-            match self.config_maps.replace(&self.name, &by_us(), &found).await {
-                Ok(written) => {
-                    self.show(&written);
-                    return Ok(remembered(&written));
-                }
-                Err(kube::Error::Api(status)) if status.is_conflict() => {
-                    last = Some(kube::Error::Api(status));
-                }
-                Err(error) => {
-                    return Err(VaultError::new(FoundingObject::place(self), told(&error)));
-                }
-            }
-        }
-        Err(match last {
-            Some(error) => VaultError::new(FoundingObject::place(self), told(&error)),
-            None => VaultError::new(FoundingObject::place(self), "was not written"),
-        })
+            Ok(is_further)
+        });
+        let now = now.await?;
+        self.show(&now);
+        Ok(remembered(&now))
     }
 }
 
@@ -299,3 +285,6 @@ impl FoundingObject for FoundingConfigMap {
         format!("ConfigMap {}", self.object())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::api::JoinToken;
 
+use super::view::version_of;
+
 /// A watch that is later than this is broken, and then everything is read anew.
 const LIFE: Duration = Duration::from_secs(30);
 /// From so many on, those whose time is over are looked for.
@@ -52,13 +54,9 @@ impl Latest {
     }
 }
 
-/// Versions of one API server only grow. What is no number is not compared.
 fn is_later(one: &JoinToken, than: &JoinToken) -> bool {
-    let version = |of: &JoinToken| of.resource_version()?.parse::<u64>().ok();
-    match (version(one), version(than)) {
-        (Some(one), Some(than)) => one > than,
-        _ => false,
-    }
+    let versions = version_of(one).zip(version_of(than));
+    versions.is_some_and(|(one, than)| one > than)
 }
 
 #[cfg(test)]

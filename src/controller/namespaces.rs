@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::api::JoinToken;
 
+use super::view::version_of;
+
 /// How long what was read is gone by. Whether a namespace is being deleted may be known so much later.
 const LIFE: Duration = Duration::from_secs(10);
 
@@ -117,14 +119,14 @@ impl Namespaces {
             return None;
         }
         if !entry.residents.contains(&uid) {
-            version(resource).filter(|version| *version <= entry.as_of)?;
+            version_of(resource).filter(|version| *version <= entry.as_of)?;
             entry.residents.insert(uid);
         }
         Some(entry.seen.clone())
     }
 
     fn note_version(&self, resource: &JoinToken) {
-        let version = version(resource).unwrap_or(0);
+        let version = version_of(resource).unwrap_or(0);
         self.newest.fetch_max(version, Ordering::Relaxed);
     }
 
@@ -140,11 +142,6 @@ fn seen(namespace: Namespace) -> Option<NamespaceSeen> {
         uid: namespace.metadata.uid?,
         is_ending: is_deleted || phase.as_deref() == Some("Terminating"),
     })
-}
-
-/// `None`: it is not a number, and then nothing is remembered.
-fn version(resource: &JoinToken) -> Option<u64> {
-    resource.resource_version()?.parse().ok()
 }
 
 /// What the API server says to whoever creates something in a namespace that is being deleted.

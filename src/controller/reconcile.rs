@@ -1,5 +1,7 @@
 //! One reconciliation: look, plan, do, until there is nothing left to do.
 
+mod look;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,30 +11,24 @@ use tokio::sync::watch;
 
 use crate::api::JoinToken;
 use crate::clock::Clock;
-use crate::lifecycle::IssuanceEntry;
 use crate::lifecycle::outcome::RegisterOutcome;
 use crate::store::{Health, TokenStore};
 use crate::telemetry::metrics::{ControllerMetrics, Reconciled};
-use crate::token::TokenId;
 
 use super::config::{ControllerConfig, Minting};
 use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
-use super::execute::{resources, secrets};
-use super::frozen;
+use super::execute::resources;
 use super::latest::Latest;
-use super::namespaces::{NamespaceSeen, Namespaces};
+use super::namespaces::Namespaces;
 use super::others::Others;
-use super::ownership::{Owner, Scope};
-use super::plan::{Then, in_ending_namespace, plan, secrets_to_look_at};
+use super::ownership::Scope;
+use super::plan::{Then, in_ending_namespace, plan};
 use super::refusal::{is_refused_with_namespace, told_of};
 use super::rewrites::{Pause, Rewrites};
 use super::same_node::SameNode;
-use super::secret::SecretSeen;
 use super::seen::Seen;
-use super::set_back;
-use super::standing::{InForce, Standing};
-use super::view::{StoreFacts, View, issuance_of};
+use super::view::{View, issuance_of};
 
 /// How many looks one reconciliation takes before it lets others go first.
 const MAX_LOOKS: usize = 5;
@@ -159,38 +155,24 @@ impl Reconciler {
                     return Ok(Looked::Outdated);
                 }
                 let is_write = !effect.is_proposal() && !is_noted;
+                // Before it is done: a change of the token meanwhile is not what was written about.
                 let changed_at = self.changed_at(&view.resource);
-                if let Some(pause) = self.rewrites.pause(&view.resource, changed_at)
-                    && is_write
-                {
+                if is_write && let Some(pause) = self.rewrites.pause(&view.resource, changed_at) {
                     return Ok(wait_for(pause));
                 }
-                self.metrics.effected(effect.name());
-                tracing::debug!(effect = effect.name(), "doing");
-                match self.effects.perform(&view.resource, effect).await {
-                    Ok(Effected::Outdated) => return Ok(Looked::Outdated),
-                    Ok(effected) => {
-                        // What the API server refuses is tried again in its own time.
-                        if is_write {
-                            self.rewrites.note(&view.resource, changed_at);
-                            is_noted = true;
-                        }
-                        if matches!(effected, Effected::Resource(_)) {
-                            source = Source::Read;
-                        }
-                        self.take(&mut view, effected);
-                    }
-                    Err(error) => {
-                        if is_refused_with_namespace(&error) && !view.namespace_ends {
-                            self.namespaces.ends(&view.resource);
-                            return Ok(Looked::Outdated);
-                        }
-                        for effect in told_of(&view, &error) {
-                            self.effects.perform(&view.resource, &effect).await?;
-                        }
-                        return Err(error);
-                    }
+                let effected = self.perform(&view, effect).await?;
+                if matches!(effected, Effected::Outdated) {
+                    return Ok(Looked::Outdated);
                 }
+                // What the API server refuses is tried again in its own time.
+                if is_write {
+                    self.rewrites.note(&view.resource, changed_at);
+                    is_noted = true;
+                }
+                if matches!(effected, Effected::Resource(_)) {
+                    source = Source::Read;
+                }
+                self.take(&mut view, effected);
             }
             if let Then::Rest(look_again_ms) = plan.then {
                 self.say_same_node(&view.resource).await?;
@@ -200,66 +182,22 @@ impl Reconciler {
         Err(Error::Unsettled)
     }
 
-    /// Looks at everything around a resource; `None` if its namespace has gone.
-    async fn look(&self, resource: JoinToken) -> Result<Option<View<'_>>, Error> {
-        let founded = self.store.founded().ok_or(Error::NotFounded)?;
-        if resource.metadata.deletion_timestamp.is_some() {
-            // What is read next decides that nothing is left to abort: it must not be old.
-            self.store.barrier().await?;
-        }
-        let Some(namespace) = self.namespace(&resource).await? else {
-            return Ok(None);
+    /// Does it. What fails is told of in the resource, as far as it is the resource's.
+    async fn perform(&self, view: &View<'_>, effect: &Effect) -> Result<Effected, Error> {
+        self.metrics.effected(effect.name());
+        tracing::debug!(effect = effect.name(), "doing");
+        let error = match self.effects.perform(&view.resource, effect).await {
+            Err(error) => error,
+            effected => return effected,
         };
-        let former_stores = self.scope.former.borrow().clone();
-        let is_ours = Owner::of(&resource, &founded, &former_stores) == Owner::Ours;
-        let (namespace_uid, namespace_ends) = (namespace.uid, namespace.is_ending);
-        let mut standing = self.standing(&resource, &namespace_uid);
-        let mut status_ahead = is_ours && self.is_ahead(&resource, &standing, founded.epoch);
-        if status_ahead {
-            // Either this replica is behind, or the status is wrong. Local reads tell once everything is applied that was
-            // committed, since nothing else was ever reported.
-            self.store.barrier().await?;
-            standing = self.standing(&resource, &namespace_uid);
-            status_ahead = self.is_ahead(&resource, &standing, founded.epoch);
+        if is_refused_with_namespace(&error) && !view.namespace_ends {
+            self.namespaces.ends(&view.resource);
+            return Ok(Effected::Outdated);
         }
-        if status_ahead {
-            set_back::warn(&resource);
+        for effect in told_of(view, &error) {
+            self.effects.perform(&view.resource, &effect).await?;
         }
-        let former_token = self.former(&resource, &standing);
-        let settings = self.store.settings();
-        let (by_spec, former) = secrets_to_look_at(&resource, &standing);
-        let secret = match by_spec {
-            true => self.secret(&resource, &resource.secret_name()).await?,
-            false => SecretSeen::NotLookedAt,
-        };
-        let former_secret = match former {
-            Some(name) => self.secret(&resource, &name).await?,
-            None => SecretSeen::NotLookedAt,
-        };
-        Ok(Some(View {
-            config: &self.config,
-            minting: &self.minting,
-            founded,
-            former_stores,
-            store: StoreFacts {
-                reissue_interval_ms: settings.reissue_interval_ms,
-                max_token_ttl_ms: settings.max_token_ttl_ms,
-                restored_at: self.store.restored_at(),
-            },
-            now_ms: self.clock.now_ms(),
-            fresh_token_id: TokenId::random()?,
-            namespace_uid,
-            namespace_ends,
-            resource,
-            standing,
-            former: former_token,
-            secret,
-            former_secret,
-            status_ahead,
-            keys_in_order: *self.keys_in_order.borrow(),
-            registered: false,
-            created: false,
-        }))
+        Err(error)
     }
 
     /// Whether the resource is another store's, which is said.
@@ -300,81 +238,6 @@ impl Reconciler {
     fn changed_at(&self, resource: &JoinToken) -> u64 {
         let entry = self.store.issuance(&issuance_of(resource));
         entry.map_or(0, |entry| entry.changed_at_index)
-    }
-
-    fn is_ahead(&self, resource: &JoinToken, standing: &Standing, epoch: u64) -> bool {
-        let reached = self.health.borrow().applied_index;
-        set_back::is_ahead(resource, standing, (epoch, reached), |token_id| {
-            let record = self.store.record(token_id)?;
-            InForce::of_former(record, &issuance_of(resource)).map(|former| former.changed_at_index)
-        })
-    }
-
-    /// The resource's namespace, remembered or read. A live token is ended if it is another namespace's: never by what is
-    /// only remembered.
-    async fn namespace(&self, resource: &JoinToken) -> Result<Option<NamespaceSeen>, Error> {
-        let remembered = self.namespaces.of(&self.client, resource).await;
-        let remembered = remembered.map_err(Error::ReadNamespace)?;
-        let entry = self.store.issuance(&issuance_of(resource));
-        match (&remembered, entry) {
-            (Some(seen), Some(entry)) if entry.namespace_uid != seen.uid => {
-                let now = self.namespaces.now(&self.client, resource).await;
-                now.map_err(Error::ReadNamespace)
-            }
-            _ => Ok(remembered),
-        }
-    }
-
-    fn standing(&self, resource: &JoinToken, namespace_uid: &str) -> Standing {
-        let entry = self.store.issuance(&issuance_of(resource));
-        let in_force = entry.as_ref().map(|entry| {
-            let record = self.store.record(&entry.token_id);
-            InForce::of_entry(entry, record, namespace_uid)
-        });
-        Standing::of_entry(
-            in_force,
-            entry.map(|entry| entry.spec_hash),
-            resource.spec.revision,
-            frozen::spec_hash(resource),
-        )
-    }
-
-    /// What became of the token that the status tells of, if another one is in force.
-    fn former(&self, resource: &JoinToken, standing: &Standing) -> Option<InForce> {
-        let status = resource.status.as_ref()?;
-        let token_id: TokenId = status.token_id.as_deref()?.parse().ok()?;
-        let in_force = standing.in_force.as_ref()?;
-        let record = self.store.record(&token_id)?;
-        InForce::of_former(record, &issuance_of(resource))
-            .filter(|former| former.token_id != in_force.token_id)
-    }
-
-    async fn secret(&self, resource: &JoinToken, name: &str) -> Result<SecretSeen, Error> {
-        let secret = secrets(&self.client, resource)
-            .get_opt(name)
-            .await
-            .map_err(|source| Error::ReadSecret {
-                name: name.to_owned(),
-                source,
-            })?;
-        let left = secret.as_ref().and_then(SecretSeen::left_behind);
-        Ok(match left {
-            Some((uid, token_id)) if self.was_issued_to(resource, &token_id) => {
-                SecretSeen::Former { uid }
-            }
-            _ => SecretSeen::of(secret.as_ref(), resource),
-        })
-    }
-
-    /// The store knows the token as one of the resource's name.
-    fn was_issued_to(&self, resource: &JoinToken, token_id: &TokenId) -> bool {
-        let issuance = issuance_of(resource);
-        let is_in_force = |entry: IssuanceEntry| entry.token_id == *token_id;
-        let record = self.store.record(token_id);
-        self.store.issuance(&issuance).is_some_and(is_in_force)
-            || record
-                .and_then(|record| InForce::of_former(record, &issuance))
-                .is_some()
     }
 
     /// Takes what an effect came to into the view.

@@ -1,7 +1,7 @@
 //! Notices two JoinTokens of one namespace that name the same machine: each could admit one, and both certificates would carry
 //! the same names. Nobody is refused for it, since a machine is replaced in just this way; it is said.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt;
@@ -10,15 +10,15 @@ use crate::api::{EventReason, JoinToken, Phase};
 
 use super::effect::Notice;
 
-/// The names of JoinTokens by namespace and the machine that they name.
+/// The names of JoinTokens by namespace and the machine that they name, and whether it was said of each that another names
+/// that machine.
 #[derive(Default)]
-pub(super) struct SameNode(Mutex<HashMap<(String, String), BTreeMap<String, Said>>>);
+pub(super) struct SameNode(Mutex<Rows>);
 
-/// The names of the others that this JoinToken was said to share its machine with.
-type Said = BTreeSet<String>;
+type Rows = HashMap<(String, String), BTreeMap<String, bool>>;
 
 impl SameNode {
-    fn rows(&self) -> MutexGuard<'_, HashMap<(String, String), BTreeMap<String, Said>>> {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -38,7 +38,7 @@ impl SameNode {
         }
         let named = rows.entry(key).or_default();
         // Who was told of one other knows.
-        if !named.entry(name.clone()).or_default().is_empty() {
+        if *named.entry(name.clone()).or_default() {
             return None;
         }
         named.keys().find(|other| **other != name).cloned()
@@ -54,12 +54,12 @@ impl SameNode {
         let (key, own_name) = key_of(resource);
         let mut rows = self.rows();
         let named = rows.get_mut(&key)?;
-        let Some(other) = other.filter(|other| key_of(other).0 == key && counts(other)) else {
+        if !other.is_some_and(|other| key_of(other).0 == key && counts(other)) {
             named.remove(name);
             return None;
-        };
-        let is_news = named.get_mut(&own_name)?.insert(other.name_any());
-        is_news.then(|| Notice {
+        }
+        let was_said = std::mem::replace(named.get_mut(&own_name)?, true);
+        (!was_said).then(|| Notice {
             reason: EventReason::NodeNameShared,
             note: format!(
                 "JoinToken {name} of this namespace names the same machine, {}: two machines could be admitted under the same \

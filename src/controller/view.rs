@@ -77,6 +77,11 @@ pub fn has_finalizer(resource: &JoinToken) -> bool {
     resource.finalizers().iter().any(|name| name == FINALIZER)
 }
 
+/// The version of a copy of a resource: those of one API server only grow. `None`: it is no number, and cannot be compared.
+pub fn version_of(resource: &impl ResourceExt) -> Option<u64> {
+    resource.resource_version()?.parse().ok()
+}
+
 /// The store's name for the resource.
 pub fn issuance_of(resource: &impl ResourceExt) -> Issuance {
     Issuance {

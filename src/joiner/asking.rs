@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::bootstrap::wire::{JoinResponse, SecretText};
+use crate::clock::Clock;
 use crate::pki::JoinerKey;
 use crate::token::JoinerId;
 
@@ -117,7 +118,7 @@ impl<'a> Asking<'a> {
                 clock_is_said = true;
             }
             match failed.clock {
-                Some(_) => self.pause_until_the_clock_is_set(pause).await,
+                Some(_) => pause_until_set(&*self.join.clock, pause).await,
                 None => sleep(pause).await,
             }
             if Instant::now() >= self.until {
@@ -125,20 +126,6 @@ impl<'a> Asking<'a> {
                     seconds: self.join.timeout.as_secs(),
                     last: Box::new(failed.most_telling()?),
                 });
-            }
-        }
-    }
-
-    /// Pauses, but no longer than until somebody sets this machine's clock.
-    async fn pause_until_the_clock_is_set(&self, pause: Duration) {
-        let since = Instant::now();
-        let now_ms = || u128::from(self.join.clock.now_ms());
-        let was_ms = now_ms();
-        while let Some(left) = pause.checked_sub(since.elapsed()) {
-            sleep(left.min(CLOCK_LOOK)).await;
-            let expected_ms = was_ms + since.elapsed().as_millis();
-            if now_ms().abs_diff(expected_ms) > CLOCK_SET_MS {
-                return;
             }
         }
     }
@@ -247,6 +234,24 @@ impl Failed {
     }
 }
 
+/// Pauses, but no longer than until somebody sets this machine's clock.
+async fn pause_until_set(clock: &dyn Clock, pause: Duration) {
+    let since = Instant::now();
+    let now_ms = || u128::from(clock.now_ms());
+    let was_ms = now_ms();
+    loop {
+        let left = pause.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(CLOCK_LOOK)).await;
+        let expected_ms = was_ms + since.elapsed().as_millis();
+        if now_ms().abs_diff(expected_ms) > CLOCK_SET_MS {
+            return;
+        }
+    }
+}
+
 /// A pause that fits into the time that is left, with some of it for the doors to answer in. When nothing does, it is the
 /// rest: whoever gave us so much time has it.
 fn cut(wanted: Duration, left: Duration) -> Duration {
@@ -259,6 +264,23 @@ fn cut(wanted: Duration, left: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_when_somebody_sets_the_clock() {
+        let clock = ManualClock::new(8_000);
+        let began = Instant::now();
+        pause_until_set(&clock, LONGEST_PAUSE).await;
+        assert!(began.elapsed() >= LONGEST_PAUSE);
+
+        let (began, set_after) = (Instant::now(), Duration::from_secs(4));
+        let set = async {
+            sleep(set_after).await;
+            clock.set(1_790_000_000_000);
+        };
+        tokio::join!(pause_until_set(&clock, LONGEST_PAUSE), set);
+        assert!(began.elapsed() <= set_after + CLOCK_LOOK * 2);
+    }
 
     #[test]
     fn a_pause_that_does_not_fit_is_cut_to_what_is_left() {

@@ -146,6 +146,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_url_stays_in_its_line_and_moves_no_cursor() {
+        let odd = "https://a\r\n\u{1b}[2J\u{202e}\u{200b}\u{7f}\"b";
+        let said = odd.parse::<DoorAddress>().unwrap_err().to_string();
+        let is_seen = |c: char| c.is_ascii_graphic() || c == ' ';
+        assert!(said.chars().all(is_seen), "{said}");
+    }
+
+    #[test]
     fn the_proxy_is_named_with_the_door() {
         let proxies = Proxies::of(
             Some("http://user:s3cret@proxy:3128".parse().unwrap()),

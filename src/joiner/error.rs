@@ -117,10 +117,7 @@ pub enum JoinError {
     #[error(
         "{door} is not the door: {what}; the token was not sent. Check the host and the port of the URL"
     )]
-    NotADoor {
-        door: DoorAddress,
-        what: &'static str,
-    },
+    NotADoor { door: DoorAddress, what: String },
     /// The proxy does not lead to the door.
     #[error("cannot reach {door}: {source}")]
     Proxy {

@@ -1,11 +1,11 @@
-//! Errors of the libraries for TLS and HTTP, in words that say what to look at.
+//! What errors of TLS and HTTP mean for whoever asks a door.
 
 use std::error::Error as StdError;
 use std::io;
 
 use rustls::{AlertDescription as Alert, Error as TlsError};
 
-use crate::net::io_words;
+use crate::net::{io_words, tls_in, tls_words};
 use crate::pki::verify::door_refusal;
 
 use super::connection::unreachable;
@@ -23,15 +23,15 @@ pub(super) fn handshake_error(door: &DoorAddress, error: &io::Error) -> JoinErro
             door,
             refusal: refusal.clone(),
         },
-        (None, Some(tls)) => match never(tls) {
-            Some(what) => JoinError::NotADoor { door, what },
-            None => unreachable(&door, tls_words(tls)),
+        (None, Some(tls)) if is_for_good(tls) => JoinError::NotADoor {
+            door,
+            what: tls_words(tls),
         },
-        (None, None) if error.kind() == io::ErrorKind::UnexpectedEof => unreachable(
+        (None, _) if error.kind() == io::ErrorKind::UnexpectedEof => unreachable(
             &door,
             "the other side closed the connection during the handshake",
         ),
-        (None, None) => unreachable(&door, io_words(error)),
+        (None, _) => unreachable(&door, io_words(error)),
     }
 }
 
@@ -40,10 +40,7 @@ pub(super) fn http_words(error: &hyper::Error) -> String {
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return match tls_in(io) {
-                Some(tls) => tls_words(tls),
-                None => io_words(io),
-            };
+            return io_words(io);
         }
         source = inner.source();
     }
@@ -65,47 +62,28 @@ pub(super) fn body_words(error: &(dyn StdError + 'static)) -> String {
     }
 }
 
-fn tls_in(error: &io::Error) -> Option<&TlsError> {
-    error.get_ref()?.downcast_ref()
-}
-
 /// What a door never does: asking again does not help.
-fn never(error: &TlsError) -> Option<&'static str> {
-    Some(match error {
+const fn is_for_good(error: &TlsError) -> bool {
+    match error {
         TlsError::InvalidMessage(_)
         | TlsError::InappropriateMessage { .. }
         | TlsError::InappropriateHandshakeMessage { .. }
-        | TlsError::PeerSentOversizedRecord => {
-            "what answers there does not speak TLS (is it the port of plain HTTP, such as that of the metrics?)"
-        }
-        TlsError::PeerIncompatible(_)
+        | TlsError::PeerSentOversizedRecord
+        | TlsError::PeerIncompatible(_)
         | TlsError::NoApplicationProtocol
-        | TlsError::AlertReceived(
+        | TlsError::NoCertificatesPresented
+        | TlsError::InvalidCertificate(_)
+        | TlsError::PeerMisbehaved(_) => true,
+        TlsError::AlertReceived(alert) => matches!(
+            alert,
             Alert::ProtocolVersion
-            | Alert::HandshakeFailure
-            | Alert::InsufficientSecurity
-            | Alert::MissingExtension
-            | Alert::NoApplicationProtocol,
-        ) => "what answers there does not speak TLS 1.3 as a door does",
-        TlsError::AlertReceived(Alert::UnrecognisedName) => {
-            "what answers there routes by host name, and does not know this one"
-        }
-        TlsError::NoCertificatesPresented | TlsError::InvalidCertificate(_) => {
-            "what answers there shows no certificate that can be verified"
-        }
-        TlsError::PeerMisbehaved(_) => "what answers there breaks the rules of TLS",
-        _ => return None,
-    })
-}
-
-/// Texts of rustls have names of its types in them where it speaks of what the peer did.
-fn tls_words(error: &TlsError) -> String {
-    match (never(error), error) {
-        (Some(words), _) => words.to_owned(),
-        (None, TlsError::AlertReceived(_)) => {
-            "the other side broke TLS off; if it goes on, something in between ends TLS, which has to reach the door unbroken".to_owned()
-        }
-        (None, error) => format!("TLS failed: {error}"),
+                | Alert::HandshakeFailure
+                | Alert::InsufficientSecurity
+                | Alert::MissingExtension
+                | Alert::NoApplicationProtocol
+                | Alert::UnrecognisedName
+        ),
+        _ => false,
     }
 }
 

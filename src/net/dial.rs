@@ -32,7 +32,7 @@ pub enum DialError {
         source: io::Error,
     },
     /// The time was over. Addresses that answer nothing end like this.
-    #[error("no connection within {within:?}")]
+    #[error("no connection within {} s", within.as_secs_f64())]
     TooSlow {
         /// How long it was tried, the look-up included.
         within: Duration,
@@ -202,7 +202,7 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, DialError::TooSlow { .. }), "{error}");
-        assert_eq!(error.to_string(), "no connection within 1s");
+        assert_eq!(error.to_string(), "no connection within 1 s");
         assert!((within..within * 3).contains(&began.elapsed()));
     }
 

@@ -1,7 +1,7 @@
 //! Connecting by TCP: to whichever address of a name answers first, directly or through an HTTP proxy; and what to call it when
 //! that fails.
 //!
-//! This room knows neither TLS nor who is asked for what.
+//! This room speaks no TLS, though it has words for its errors, and does not know who is asked for what.
 
 mod dial;
 mod proxy;
@@ -11,4 +11,4 @@ mod words;
 pub use dial::{DialError, dial};
 pub use proxy::{Proxies, Proxy, ProxyUrlError};
 pub use tunnel::{TunnelError, tunnel};
-pub use words::{file_words, io_words};
+pub use words::{file_words, io_words, tls_in, tls_words};

@@ -26,7 +26,7 @@ pub enum TunnelError {
     #[error("the connection to the proxy broke: {}", io_words(.0))]
     Broken(io::Error),
     /// The time was over before it answered.
-    #[error("the proxy did not answer within {within:?}")]
+    #[error("the proxy did not answer within {} s", within.as_secs_f64())]
     TooSlow {
         /// How long it was waited for.
         within: Duration,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::time::timeout;
 
+use crate::net::io_words;
 use crate::store::MAX_MESSAGE;
 
 /// The only version there is.
@@ -46,7 +47,7 @@ pub(super) enum FrameError {
     TooLong(u32),
     #[error("a frame of version {0} is not understood (this is version {VERSION})")]
     Version(u8),
-    #[error("{0}")]
+    #[error("{}", io_words(.0))]
     Io(#[from] io::Error),
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::net::dial;
+use crate::net::{dial, io_words};
 use crate::pki::peer_host;
 use crate::store::PeerAddress;
 
@@ -33,7 +33,7 @@ pub(super) async fn connect(
 ) -> Result<(Reader, Writer), String> {
     let tcp = dial(to.as_str(), limits.dial).await.map_err(text)?;
     // Frames are put together before they are written: Nagle's algorithm would only make them wait.
-    tcp.set_nodelay(true).map_err(text)?;
+    tcp.set_nodelay(true).map_err(|error| io_words(&error))?;
     let handshake = timeout(limits.handshake, handshake(tls, limits, to, tcp)).await;
     handshake.map_err(|_| format!("no handshake within {} s", limits.handshake.as_secs_f64()))?
 }
@@ -46,7 +46,8 @@ async fn handshake(
 ) -> Result<(Reader, Writer), String> {
     let (host, _) = peer_host(to.as_str()).map_err(text)?;
     let connector = tls.connector().map_err(text)?;
-    let stream = connector.connect(host, tcp).await.map_err(text)?;
+    let stream = connector.connect(host, tcp).await;
+    let stream = stream.map_err(|error| io_words(&error))?;
     let proven = tls.proven(stream.get_ref().1.peer_certificates())?;
     if proven != *to {
         return Err(format!("the peer there is {proven}"));

@@ -119,7 +119,8 @@ async fn helm_installs_upgrades_and_removes() {
 async fn an_even_number_of_replicas_is_refused() {
     let ground = Ground::new("even").await;
     let release = format!("jointoken-{}", ground.namespace);
-    render::helm(&ground, &["install", &release], &[DOMAIN]);
+    let class = format!("className={}", ground.namespace);
+    render::helm(&ground, &["install", &release], &[DOMAIN, &class]);
     let scale = |replicas: &str| {
         let replicas = format!("--replicas={replicas}");
         ground.kubectl(&["scale", "statefulset", &release, &replicas], "")
@@ -185,38 +186,28 @@ async fn an_even_number_of_replicas_is_refused() {
 async fn volumes_that_are_to_grow_are_told_how() {
     let ground = Ground::new("grow").await;
     let release = format!("jointoken-{}", ground.namespace);
-    render::helm(&ground, &["install", &release], &[DOMAIN]);
-    for (values, complaint) in [
-        (vec![DOMAIN, "persistence.size=5Gi"], "has volumes of 1Gi"),
-        (
-            vec![DOMAIN, "persistence.storageClassName=fast"],
-            "class \"\"",
-        ),
-        (
-            vec![DOMAIN, "persistence.labels.team=edge"],
-            "exclude-from-backup",
-        ),
+    let class = format!("className={}", ground.namespace);
+    render::helm(&ground, &["install", &release], &[DOMAIN, &class]);
+    let upgrade = ["upgrade", &release];
+    for (value, complaint) in [
+        ("persistence.size=5Gi", "has volumes of 1Gi"),
+        ("persistence.storageClassName=fast", "class \"\""),
+        ("persistence.labels.team=edge", "exclude-from-backup"),
     ] {
-        let refused = render::helm_refuses(&ground, &["upgrade", &release], &values);
+        let refused = render::helm_refuses(&ground, &upgrade, &[DOMAIN, &class, value]);
         assert!(refused.contains(complaint), "{refused}");
         assert!(refused.contains("--cascade=orphan"), "{refused}");
     }
     // The same size in other words.
-    render::helm(
-        &ground,
-        &["upgrade", &release],
-        &[DOMAIN, "persistence.size=1024Mi"],
-    );
+    let same = "persistence.size=1024Mi";
+    render::helm(&ground, &upgrade, &[DOMAIN, &class, same]);
     let readme = render::folder("charts/jointoken/README.md");
     assert!(readme.contains("### Growing a volume"), "{readme}");
     let orphan = ["delete", "statefulset", &release, "--cascade=orphan"];
     let deleted = ground.kubectl(&orphan, "");
     assert!(deleted.status.success(), "{}", said(&deleted));
-    render::helm(
-        &ground,
-        &["upgrade", &release],
-        &[DOMAIN, "persistence.size=5Gi"],
-    );
+    let more = "persistence.size=5Gi";
+    render::helm(&ground, &upgrade, &[DOMAIN, &class, more]);
     render::helm(&ground, &["uninstall", &release], &[]);
     ground.remove().await;
 }

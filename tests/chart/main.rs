@@ -7,6 +7,10 @@
 mod cluster;
 mod installed;
 mod labels;
+#[path = "../marks/log.rs"]
+mod log;
+#[path = "../marks/marks.rs"]
+mod marks;
 mod operator;
 mod removal;
 mod render;

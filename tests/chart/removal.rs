@@ -1,5 +1,6 @@
 //! What goes when namespaces, JoinTokens and the operator itself are removed, and in which order.
 
+use std::fs::File;
 use std::process::{Command, Output};
 
 use jointoken::controller::FINALIZER;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::DOMAIN;
 use super::cluster::{Ground, run, said, variable};
+use super::marks;
 use super::render::{chart, folder, helm};
 use super::scene::{self, admin};
 
@@ -100,7 +102,9 @@ fn jointoken(args: &[&str]) -> Output {
     command
         .env("KUBECONFIG", variable("JOINTOKEN_TEST_KUBECONFIG"))
         .args(args);
-    run(command, "")
+    let ran = run(command, "");
+    marks::check(&said(&ran));
+    ran
 }
 
 /// The operator went first, and the namespace waits for its finalizers.
@@ -115,7 +119,9 @@ async fn what_an_operator_left_behind_is_let_go_of_by_hand() {
     scene.patch("n2", others).await;
 
     let release = format!("jointoken-{}", home.namespace);
-    helm(&home, &["install", &release], &[DOMAIN]);
+    // Cluster-wide names carry the class, so that other tests may install it at the same time.
+    let class = format!("className={}", home.namespace);
+    helm(&home, &["install", &release], &[DOMAIN, &class]);
     let at_home = ["--system-namespace", &home.namespace];
     let command = ["finalizers", "release", "--namespace", &scene.namespace];
     let released = |more: &[&str]| jointoken(&[&command[..], &at_home, more].concat());
@@ -127,6 +133,18 @@ async fn what_an_operator_left_behind_is_let_go_of_by_hand() {
     );
     assert!(said(&refused).contains(&there), "{}", said(&refused));
     helm(&home, &["uninstall", &release], &[]);
+
+    // What the API server refuses is told as prose.
+    let kubeconfig = std::fs::read_to_string(variable("JOINTOKEN_TEST_KUBECONFIG")).unwrap();
+    let mut kubeconfig: Value = serde_saphyr::from_str(&kubeconfig).unwrap();
+    kubeconfig["users"][0]["user"]["as"] = "nobody".into();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), kubeconfig.to_string()).unwrap();
+    let forbidden = released(&["--kubeconfig", file.path().to_str().unwrap()]);
+    assert_eq!(forbidden.status.code(), Some(1), "{}", said(&forbidden));
+    for says in ["cannot be known", "is forbidden", "403 Forbidden"] {
+        assert!(said(&forbidden).contains(says), "{}", said(&forbidden));
+    }
 
     let unasked = released(&[]);
     assert_eq!(unasked.status.code(), Some(2), "{}", said(&unasked));
@@ -146,6 +164,15 @@ async fn what_an_operator_left_behind_is_let_go_of_by_hand() {
     };
     assert_eq!(finalizers("n1").await, Vec::<String>::new());
     assert_eq!(finalizers("n2").await, ["example.org/others"]);
+    // It is done, though nobody could be told.
+    let held = json!({"metadata": {"finalizers": [FINALIZER]}});
+    scene.patch("n1", held).await;
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut untold = Command::new(env!("CARGO_BIN_EXE_jointoken"));
+    untold.args(command).args(at_home).arg("--yes").stdout(full);
+    untold.env("KUBECONFIG", variable("JOINTOKEN_TEST_KUBECONFIG"));
+    assert_eq!(untold.status().unwrap().code(), Some(0));
+    assert_eq!(finalizers("n1").await, Vec::<String>::new());
     let nothing = released(&["--yes"]);
     assert!(
         said(&nothing).contains("no JoinToken was held"),

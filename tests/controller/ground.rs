@@ -32,6 +32,8 @@ use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::{log, marks};
+
 /// Far more than anything here takes; a test that hangs says what it waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 pub const START_MS: u64 = 1_800_000_000_000;
@@ -66,6 +68,7 @@ impl Ground {
 
     /// With this store, which is told of its founding, and its clock.
     pub async fn on(test: &str, store: Arc<dyn TokenStore>, clock: ManualClock) -> Self {
+        log::listen();
         let client = Client::try_from(admin().await).expect("a client");
         let namespace = json!({"metadata": {"generateName": format!("{test}-")}});
         let namespace: Namespace = serde_json::from_value(namespace).unwrap();
@@ -442,9 +445,25 @@ impl Ground {
         }
     }
 
+    /// What users have read is prose.
+    async fn check_what_was_said(&self) {
+        log::check();
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        for event in api.list(&ListParams::default()).await.unwrap() {
+            marks::check(&event.note.unwrap_or_default());
+        }
+        for resource in self.untyped().list(&ListParams::default()).await.unwrap() {
+            let conditions = &resource.data["status"]["conditions"];
+            for condition in conditions.as_array().into_iter().flatten() {
+                marks::check(condition["message"].as_str().unwrap_or_default());
+            }
+        }
+    }
+
     /// Gives the namespace back. No operator is there any more that would take its finalizers away, and
     /// they would hold the namespace for ever.
     pub async fn remove(self) {
+        self.check_what_was_said().await;
         for resource in self.untyped().list(&ListParams::default()).await.unwrap() {
             self.discard(&resource.name_any()).await;
         }

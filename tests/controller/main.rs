@@ -4,6 +4,10 @@
 //! stands still unless a test moves it. Run by `cargo xtask test`.
 
 mod ground;
+#[path = "../marks/log.rs"]
+mod log;
+#[path = "../marks/marks.rs"]
+mod marks;
 
 mod adoption;
 mod hostile;

@@ -5,6 +5,10 @@
 #[path = "../api_rules/cluster.rs"]
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 mod cluster;
+#[path = "../marks/log.rs"]
+mod log;
+#[path = "../marks/marks.rs"]
+mod marks;
 
 mod mortal;
 mod replacing;
@@ -40,6 +44,7 @@ struct Replica {
 
 impl Replica {
     async fn new(test: &str) -> Self {
+        log::listen();
         Self {
             ground: Ground::new(test).await,
             store: new_store(),
@@ -86,7 +91,7 @@ async fn found(
         opened
     })?;
     let object = object.map(|object| mortal(life, object));
-    found_or_open(Site {
+    let opened = found_or_open(Site {
         group: None,
         data: &mortal(life, data),
         vault: &mortal(life, vault),
@@ -95,7 +100,17 @@ async fn found(
         trust_domain: &TrustDomain::parse("prod.example.com").unwrap(),
         clock: &ManualClock::new(NOW),
     })
-    .await
+    .await;
+    said_in_prose(opened)
+}
+
+/// What went wrong, and what was logged, is told to people.
+fn said_in_prose<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, E> {
+    if let Err(error) = &result {
+        marks::check(&error.to_string());
+    }
+    log::check();
+    result
 }
 
 /// What comes of a founding, for comparing.

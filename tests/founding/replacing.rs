@@ -31,7 +31,7 @@ async fn look_for(
         lost,
         trust_domain: TrustDomain::parse(trust_domain).unwrap(),
     };
-    Replacement::of(request).await
+    said_in_prose(Replacement::of(request).await)
 }
 
 /// Mark, then five keys taken away.

@@ -46,16 +46,16 @@ impl Lost {
             epoch_above: 0,
             clock_ms: None,
         };
-        Prospect::of(&self.backup, "5a", request).await
+        said_in_prose(Prospect::of(&self.backup, "5a", request).await)
     }
 
     async fn restore(&self, life: &Arc<Life>) -> Result<Report, RestoreError> {
-        self.look(life, 7).await?.carry_out().await
+        said_in_prose(self.look(life, 7).await?.carry_out().await)
     }
 
     /// The operator's first replica opens what was restored.
     async fn open(&self) -> Result<Opened, FoundingError> {
-        open(&self.data(), &self.replica).await
+        said_in_prose(open(&self.data(), &self.replica).await)
     }
 }
 

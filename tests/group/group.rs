@@ -310,8 +310,11 @@ impl Group {
             return false;
         };
         let count = |role| seen.members.iter().filter(|of| of.role == role).count();
+        // Who has moved is served at its new address a moment before all know that address for its own.
+        let is_listed = |address| seen.members.iter().any(|of| of.address == address);
         (count("leader"), count("voter")) == (1, self.size() - 1)
             && seen.members.len() == self.size()
+            && (0..self.size()).all(|place| is_listed(self.peer_address(place)))
             && seen.members.iter().all(|of| of.health == "ok")
     }
 

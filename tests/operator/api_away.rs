@@ -379,7 +379,7 @@ fn what_the_api_server_says_is_told_as_prose() {
         assert!(asked.contains(&agent), "{asked}");
     }
     write("https://127.0.0.1:1");
-    found(&[]).fails(1, &["is the Kubernetes API running", "Connection refused"]);
+    found(&[]).fails(1, &["is the Kubernetes API running", "connection refused"]);
     let odd = [("HTTPS_PROXY", "ftp://127.0.0.1:1")];
     found(&odd).fails(2, &["HTTPS_PROXY is not the URL of a proxy"]);
     std::fs::write(&kubeconfig, "{").unwrap();

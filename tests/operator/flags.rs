@@ -206,7 +206,7 @@ async fn the_operator_says_what_is_wrong_with_its_flags() {
     unreachable.environment = vec![("KUBECONFIG".to_owned(), text(&kubeconfig).to_owned())];
     let waiting = unreachable.spawn();
     waiting.wait_for_log("is the Kubernetes API running");
-    assert!(waiting.log().contains("Connection refused"));
+    assert!(waiting.log().contains("connection refused"));
     assert!(waiting.terminate().0.success());
     let mut nowhere = place.setup();
     nowhere.environment.clear();

@@ -3,6 +3,10 @@
 mod bounds;
 mod calls;
 mod faults;
+#[path = "../marks/log.rs"]
+mod log;
+#[path = "../marks/marks.rs"]
+mod marks;
 mod raw;
 mod rotation;
 mod strangers;

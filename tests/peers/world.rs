@@ -13,6 +13,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::{log, marks};
+
 /// When every world begins, milliseconds since the epoch.
 pub const START: u64 = 1_790_000_000_000;
 pub const DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -46,6 +48,7 @@ impl World {
     }
 
     pub fn with(change: impl FnOnce(&mut PeerLimits)) -> Self {
+        log::listen();
         // Tests make peers fail, and would have to wait for them.
         let mut limits = PeerLimits {
             backoff: Duration::from_millis(5),
@@ -101,6 +104,12 @@ impl World {
             stop,
             task,
         }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        log::check();
     }
 }
 
@@ -172,14 +181,20 @@ pub async fn ask_until_answered(transport: &PeerTransport, to: &PeerAddress) -> 
 /// Why nothing was sent.
 pub fn not_sent(result: Result<Vec<u8>, CallError>) -> String {
     match result {
-        Err(CallError::NotSent(why)) => why,
+        Err(CallError::NotSent(why)) => {
+            marks::check(&why);
+            why
+        }
         other => panic!("{other:?}"),
     }
 }
 
 pub fn no_answer(result: Result<Vec<u8>, CallError>) -> String {
     match result {
-        Err(CallError::NoAnswer(why)) => why,
+        Err(CallError::NoAnswer(why)) => {
+            marks::check(&why);
+            why
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -14,6 +14,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::controller::frozen;
 use crate::controller::same_node::SameNode;
 use crate::controller::{Effect, Minting};
 use crate::lifecycle::command::{AdoptKey, Begin, Founded, Register};
@@ -21,7 +22,7 @@ use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Phase, Record, Settin
 use crate::store::reference::InMemoryStore;
 use crate::store::{Change, Committed, StoreError, submit};
 use crate::telemetry::metrics::Metrics;
-use crate::token::{Delivery, JoinerId, KeyId, Purpose, SigningKey, StoreId};
+use crate::token::{Delivery, JoinerId, KeyId, Purpose, SigningKey, StoreId, TokenId};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -154,6 +155,73 @@ async fn nothing_is_proposed_on_an_old_copy() {
     assert_eq!(noted, ["create_secret", "write_status", "publish"]);
     let record = store.record(&TokenId([0xab; 16])).unwrap();
     assert_eq!(record.phase, Phase::Issued);
+}
+
+/// Whoever fights with the operator and changes the spec each time would have it write as fast as before.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_anew_ends_no_pause() {
+    let clock = ManualClock::new(NOW_MS);
+    let key = SigningKey::from_bytes(Purpose::Resource, KeyId([1; 8]), &[2; 32]);
+    let store = founded_store(&clock, &key).await;
+    let mut now = resource("20", json!({}));
+    let register = frozen::registration(&now, "ns-1", TokenId([0xab; 16]), key.id()).unwrap();
+    submit(&*store, register).await.unwrap();
+    let effects = Arc::new(Noted::default());
+    let reconciler = reconciler(now.clone(), store, effects.clone(), clock, key);
+    let changed_at = reconciler.changed_at(&now);
+    let pause = loop {
+        reconciler.rewrites.note(&now, changed_at);
+        if let Some(pause) = reconciler.rewrites.pause(&now, changed_at) {
+            break pause.remaining;
+        }
+    };
+    now.metadata.generation = Some(2);
+    let noted = || effects.0.lock().unwrap().clone();
+    reconciler.reconcile(&now).await.unwrap();
+    assert_eq!(noted(), Vec::<&str>::new());
+    tokio::time::advance(pause).await;
+    reconciler.reconcile(&now).await.unwrap();
+    assert_eq!(noted(), ["create_secret", "write_status", "publish"]);
+}
+
+/// An API server that has begun to delete the namespace after it was read.
+#[derive(Default)]
+struct Ending(Noted);
+
+impl Effects for Ending {
+    fn perform<'a>(
+        &'a self,
+        resource: &'a JoinToken,
+        effect: &'a Effect,
+    ) -> BoxFuture<'a, Result<Effected, Error>> {
+        let done = self.0.perform(resource, effect);
+        let Effect::CreateSecret { name, .. } = effect else {
+            return done;
+        };
+        let refusal = json!({
+            "status": "Failure", "reason": "Forbidden", "code": 403, "message": "no",
+            "details": {"causes": [{"reason": "NamespaceTerminating", "message": "no", "field": ""}]},
+        });
+        let source = kube::Error::Api(serde_json::from_value(refusal).unwrap());
+        let name = name.clone();
+        async { Err(Error::CreateSecret { name, source }) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_tells_that_the_namespace_is_being_deleted() {
+    let clock = ManualClock::new(NOW_MS);
+    let key = SigningKey::from_bytes(Purpose::Resource, KeyId([1; 8]), &[2; 32]);
+    let store = founded_store(&clock, &key).await;
+    let now = resource("20", json!({}));
+    let register = frozen::registration(&now, "ns-1", TokenId([0xab; 16]), key.id()).unwrap();
+    submit(&*store, register).await.unwrap();
+    let effects = Arc::new(Ending::default());
+    let reconciler = reconciler(now.clone(), store, effects.clone(), clock, key);
+    reconciler.reconcile(&now).await.unwrap();
+    let noted = effects.0.0.lock().unwrap().clone();
+    // It is refused once, and no event is tried that would be refused, too.
+    assert_eq!(noted, ["create_secret", "write_status"]);
 }
 
 /// A replica that has just begun to lead and has not applied everything yet: what it answers is old, until a barrier.
