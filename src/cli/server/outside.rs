@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::founding::{FormerEpochs, Identity, ReachedMark, Remembered, SeenObject, VaultError};
-use crate::store::{OpenError, Witness};
+use crate::store::{OpenError, Told, Witness};
 
 /// How long it is waited after a look that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,8 +32,7 @@ impl Outside {
         let remembered = patiently(look).await.map_err(outside)?;
         self.check_object(of, &remembered)?;
         let marked = remembered.reached.map(|reached| Witness {
-            term: Some(reached.term),
-            index: reached.index,
+            told: Told::Entry(reached),
             place: self.mark.place(),
         });
         let told = match &self.statuses {

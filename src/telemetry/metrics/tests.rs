@@ -51,6 +51,7 @@ fn a_scrape_shows_the_store_as_it_is_now() {
         suspended: false,
         cut_off: false,
         stalled: false,
+        incomplete: false,
         is_leader: true,
         leader_known: true,
         applied_index: 41,

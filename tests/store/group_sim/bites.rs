@@ -9,7 +9,7 @@ use super::{live_or_panic, number};
 
 /// Each fault, and within how many seeds it is found, from whichever seed on (`JOINTOKEN_FIRST_SEED`): about six times as
 /// many as it takes on average.
-const FAULTS: [(Fault, u64); 27] = [
+const FAULTS: [(Fault, u64); 29] = [
     (Fault::AcknowledgeBeforeSync, 1),
     (Fault::VoteNotSynced, 1),
     (Fault::NameBeforeContents, 10),
@@ -31,7 +31,9 @@ const FAULTS: [(Fault, u64); 27] = [
     (Fault::NodeIdUsedAgain, 30),
     (Fault::SetBackTooSoon, 400),
     (Fault::SetBackCampaigns, 300),
-    (Fault::AcknowledgedTakenBack, 200),
+    (Fault::SetBackVotesForAnybody, 400),
+    (Fault::SetBackObeysFormer, 400),
+    (Fault::LostNotSentAgain, 300),
     (Fault::AddressKept, 80),
     (Fault::RevisionMintedTwice, 10),
     (Fault::RevokedServedAgain, 60),

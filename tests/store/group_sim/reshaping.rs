@@ -30,7 +30,7 @@ const GROWN: Duration = Duration::from_secs(80);
 const REMOVED: Duration = Duration::from_secs(80);
 const CUT_OFF: Duration = Duration::from_secs(8);
 /// No message is on its way for longer.
-const SETTLED: Duration = Duration::from_millis(100);
+pub(super) const SETTLED: Duration = Duration::from_millis(100);
 /// A group in which little is asked for has it all on its disks.
 const HELD: Duration = Duration::from_secs(20);
 /// It serves, after an election at most, or when it is sent a snapshot again.
