@@ -197,3 +197,38 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         metrics.last_applied.map(Reached::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Told;
+    use crate::store::types::LeaderId;
+
+    #[test]
+    fn who_lacks_what_a_mark_tells_of_is_not_elected_and_a_status_counts_for_nothing() {
+        let last = |term, index| {
+            let leader_id = LeaderId { term, node_id: 7 };
+            Some(LogId::new(leader_id, index))
+        };
+        let witness = |told| Witness {
+            told,
+            place: String::new(),
+        };
+        let entry = |term, index| {
+            let node = 7;
+            witness(Told::Entry(Reached { term, node, index }))
+        };
+        let status = witness(Told::Index(1_000));
+        let told = Lacking::new(vec![status.clone()]);
+        assert_eq!(told.is_lacking(last(1, 5)), None);
+        assert_eq!(promise(&told.witnesses), None);
+
+        let marked = Lacking::new(vec![status, entry(2, 9)]);
+        assert!(marked.is_lacking(None).is_some());
+        assert!(marked.is_lacking(last(2, 8)).is_some());
+        assert!(marked.is_lacking(last(1, 2_000)).is_some());
+        assert_eq!(marked.is_lacking(last(2, 9)), None);
+        let promised = promise(&marked.witnesses).unwrap();
+        assert_eq!((promised.leader_id.term, promised.committed), (2, false));
+    }
+}

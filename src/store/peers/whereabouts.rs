@@ -76,6 +76,7 @@ mod tests {
                 applied: 0,
                 hashes: Vec::new(),
                 rules: 1,
+                incomplete: false,
             },
         }
     }

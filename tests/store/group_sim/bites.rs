@@ -30,7 +30,7 @@ const FAULTS: [(Fault, u64); 29] = [
     (Fault::EmptyReplicaFounds, 150),
     (Fault::NodeIdUsedAgain, 30),
     (Fault::SetBackTooSoon, 400),
-    (Fault::SetBackCampaigns, 300),
+    (Fault::SetBackCampaigns, 600),
     (Fault::SetBackVotesForAnybody, 400),
     (Fault::SetBackObeysFormer, 400),
     (Fault::LostNotSentAgain, 300),

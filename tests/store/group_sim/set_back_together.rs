@@ -133,6 +133,12 @@ impl World {
             self.net.isolate(&addresses[*n], &addresses);
         }
         Sim::sleep(SETTLED).await;
+        // What is set back may have as much as those.
+        let recent = self.copy_disks();
+        let copies = match rng.random_bool(0.5) {
+            true => &recent,
+            false => copies,
+        };
         self.must_serve(rng, &lagging).await;
         self.until_of_one_mind(&set_back).await;
         let currents = self.set_back_at_once(&set_back, copies);

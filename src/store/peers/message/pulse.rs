@@ -18,11 +18,13 @@ pub(crate) struct Pulse {
     pub hashes: Vec<(u64, StateHash)>,
     /// The highest rules that it can apply.
     pub rules: u32,
+    /// Its log lacks entries that are known to be committed.
+    pub incomplete: bool,
 }
 
 impl Pulse {
     pub(super) fn encode(&self, w: &mut Writer) {
-        w.array(6)
+        w.array(7)
             .number(self.clock_ms)
             .bool(self.is_new)
             .bytes(&self.list)
@@ -30,11 +32,12 @@ impl Pulse {
             .list(self.hashes.iter(), |w, (index, hash)| {
                 w.array(2).number(*index).bytes(&hash.0);
             })
-            .number(self.rules.into());
+            .number(self.rules.into())
+            .bool(self.incomplete);
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        r.array(6)?;
+        r.array(7)?;
         Ok(Self {
             clock_ms: r.number()?,
             is_new: r.bool()?,
@@ -45,6 +48,7 @@ impl Pulse {
                 Ok((r.number()?, StateHash(r.fixed()?)))
             })?,
             rules: r.number_u32()?,
+            incomplete: r.bool()?,
         })
     }
 }
