@@ -16,9 +16,10 @@ use crate::admin::{MemberOfGroup, MembersResponse, RemoveMembersRequest};
 /// that lost its data comes back by itself under a new id, in the place of the old one, once that was silent for 30 seconds.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
-Health: ok; silent, not heard of for 3 seconds; incomplete, lacks entries that are known to be committed, since it was
-away or set back, and does not campaign until it has them; behind by more than 1000 entries; stalled, heard of, and yet for
-some seconds not served its log, not coming on with it, or nothing is committed; clock, more than 30 seconds off.
+Health: ok; silent, not heard of for 3 seconds; incomplete (only of the replica that is asked), lacks entries that are
+known to be committed, since it was away or set back, and does not campaign until it has them; behind by more than 1000
+entries; stalled, heard of, and yet for some seconds not served its log, not coming on with it, or nothing is committed;
+clock, more than 30 seconds off.
 The role of one that is silent is the one that it had. Below the table stands whether a majority and its leader are
 heard of, and whether the replica that was asked is ready; in JSON `majorityIsHeard`, `leaderIsHeard` and `isReady`.
 

@@ -164,19 +164,13 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     /// How this replica is.
     pub(crate) fn pulse(&self) -> Pulse {
-        let (applied, incomplete) = {
-            let health = self.health();
-            let health = health.borrow();
-            (health.applied_index, health.incomplete)
-        };
         Pulse {
             clock_ms: self.clocks().readings().wall_ms,
             is_new: self.is_new(),
             list: self.group().map_or([0; 32], Group::digest),
-            applied,
+            applied: self.health().borrow().applied_index,
             hashes: self.shared().rounds.all(),
             rules: State::newest_rules(),
-            incomplete,
         }
     }
 

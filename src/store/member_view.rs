@@ -41,7 +41,8 @@ pub struct MemberView {
     pub heard_ms_ago: Option<u64>,
     /// How far its clock is ahead of this replica's, in milliseconds.
     pub clock_ahead_ms: Option<i64>,
-    /// Its log lacks entries that are known to be committed: it does not campaign until it has them.
+    /// Its log lacks entries that are known to be committed: it does not campaign until it has them. Only the replica that is
+    /// asked says so of itself.
     pub is_incomplete: bool,
     /// It is not served its log, or does not come on with it, or nothing is committed; see `standing.rs`.
     pub is_stalled: bool,
@@ -120,10 +121,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     (false, false) => Role::Learner,
                 },
                 is_asked,
-                is_incomplete: match is_asked {
-                    true => incomplete,
-                    false => heard.is_some_and(|heard| heard.pulse.incomplete),
-                },
+                is_incomplete: is_asked && incomplete,
                 is_stalled: match is_asked {
                     true => stalled || !own.is_in_touch(),
                     false => not_served.contains(node),

@@ -76,7 +76,6 @@ mod tests {
                 applied: 0,
                 hashes: Vec::new(),
                 rules: 1,
-                incomplete: false,
             },
         }
     }

@@ -18,13 +18,11 @@ pub(crate) struct Pulse {
     pub hashes: Vec<(u64, StateHash)>,
     /// The highest rules that it can apply.
     pub rules: u32,
-    /// Its log lacks entries that are known to be committed.
-    pub incomplete: bool,
 }
 
 impl Pulse {
     pub(super) fn encode(&self, w: &mut Writer) {
-        w.array(7)
+        w.array(6)
             .number(self.clock_ms)
             .bool(self.is_new)
             .bytes(&self.list)
@@ -32,12 +30,11 @@ impl Pulse {
             .list(self.hashes.iter(), |w, (index, hash)| {
                 w.array(2).number(*index).bytes(&hash.0);
             })
-            .number(self.rules.into())
-            .bool(self.incomplete);
+            .number(self.rules.into());
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        r.array(7)?;
+        r.array(6)?;
         Ok(Self {
             clock_ms: r.number()?,
             is_new: r.bool()?,
@@ -48,7 +45,6 @@ impl Pulse {
                 Ok((r.number()?, StateHash(r.fixed()?)))
             })?,
             rules: r.number_u32()?,
-            incomplete: r.bool()?,
         })
     }
 }

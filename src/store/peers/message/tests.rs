@@ -51,7 +51,6 @@ fn pulse() -> Pulse {
         applied: 70,
         hashes: vec![(64, StateHash([8; 16]))],
         rules: 1,
-        incomplete: true,
     }
 }
 
