@@ -73,6 +73,7 @@ fn health(member: &MemberView) -> &'static str {
     let is_off = |ahead: i64| ahead.unsigned_abs() > STRAY_MS;
     match member {
         member if !member.is_present() => "silent",
+        member if member.is_incomplete => "incomplete",
         member if member.lag.is_some_and(|lag| lag > BEHIND) => "behind",
         member if member.is_stalled => "stalled",
         member if member.clock_ahead_ms.is_some_and(is_off) => "clock",
@@ -169,6 +170,7 @@ mod tests {
             lag: Some(0),
             heard_ms_ago,
             clock_ahead_ms: Some(0),
+            is_incomplete: false,
             is_stalled: false,
         };
         Members {
@@ -212,6 +214,10 @@ mod tests {
         let mut stalled = group([Some(40), Some(40)]);
         stalled.members[1].is_stalled = true;
         let second = ["ok", "stalled", "ok"].map(str::to_owned);
+        assert_eq!(shown(&stalled), (true, true, second.into()));
+        // That is the cause, where nobody leads.
+        stalled.members[1].is_incomplete = true;
+        let second = ["ok", "incomplete", "ok"].map(str::to_owned);
         assert_eq!(shown(&stalled), (true, true, second.into()));
         // A learner's voice is no vote.
         let mut learner = group([Some(45_000), Some(40)]);

@@ -16,8 +16,10 @@ use crate::admin::{MemberOfGroup, MembersResponse, RemoveMembersRequest};
 /// that lost its data comes back by itself under a new id, in the place of the old one, once that was silent for 30 seconds.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
-Health: ok; silent, not heard of for 3 seconds; behind by more than 1000 entries; stalled, heard of, and yet for some
-seconds not served its log, not coming on with it, or nothing is committed; clock, more than 30 seconds off.
+Health: ok; silent, not heard of for 3 seconds; incomplete (only of the replica that is asked), lacks entries that are
+known to be committed, since it was away or set back, and does not campaign until it has them; behind by more than 1000
+entries; stalled, heard of, and yet for some seconds not served its log, not coming on with it, or nothing is committed;
+clock, more than 30 seconds off.
 The role of one that is silent is the one that it had. Below the table stands whether a majority and its leader are
 heard of, and whether the replica that was asked is ready; in JSON `majorityIsHeard`, `leaderIsHeard` and `isReady`.
 
@@ -93,13 +95,13 @@ impl fmt::Display for Listed {
         let width = widest.unwrap_or(0).max("ADDRESS".len()) + 2;
         write!(
             f,
-            "{:<18}{:<width$}{:<9}{:>10}{:>10}{:>7}  {:<8}{:>7}",
+            "{:<18}{:<width$}{:<9}{:>10}{:>10}{:>7}  {:<10}{:>7}",
             "ID", "ADDRESS", "ROLE", "MATCHED", "APPLIED", "LAG", "HEALTH", "HEARD"
         )?;
         for member in &self.0.members {
             write!(
                 f,
-                "\n{:<18}{:<width$}{:<9}{:>10}{:>10}{:>7}  {:<8}{:>7}",
+                "\n{:<18}{:<width$}{:<9}{:>10}{:>10}{:>7}  {:<10}{:>7}",
                 member.node_id,
                 address(member),
                 member.role,

@@ -12,7 +12,7 @@ use super::readable::Unreadable;
 use crate::api::{JoinToken, JoinTokenStatus};
 use crate::controller::{Seen, is_away, told, told_store};
 use crate::founding::{FormerEpoch, FormerEpochs, Founding, Stranger, UNNAMED, VaultError};
-use crate::store::Witness;
+use crate::store::{Told, Witness};
 use crate::token::StoreId;
 
 /// A store that is gone for good, whose JoinTokens another one takes over.
@@ -223,7 +223,7 @@ impl Statuses {
     /// waits for them: the founding object remembers, too.
     async fn witness(&self, of: Founding) -> Result<Option<Witness>, VaultError> {
         let ours = of.store_id.to_string();
-        let mut highest: Option<Witness> = None;
+        let mut highest: Option<(u64, String)> = None;
         let mut see = |token: &JoinToken| {
             let status = token.status.as_ref();
             // An earlier release named no store; a restored one has another epoch.
@@ -234,12 +234,8 @@ impl Statuses {
                     && told_store(token).is_none_or(|told| told == ours)
             };
             let index = status.filter(is_ours).and_then(|status| status.store_index);
-            if index > highest.as_ref().map(|highest| highest.index) {
-                highest = index.map(|index| Witness {
-                    term: None,
-                    index,
-                    place: format!("the status of {}", named(token)),
-                });
+            if index > highest.as_ref().map(|(index, _)| *index) {
+                highest = index.map(|index| (index, format!("the status of {}", named(token))));
             }
         };
         for tokens in &self.tokens {
@@ -255,7 +251,10 @@ impl Statuses {
                 Ok(()) => {}
             }
         }
-        Ok(highest)
+        Ok(highest.map(|(index, place)| Witness {
+            told: Told::Index(index),
+            place,
+        }))
     }
 }
 

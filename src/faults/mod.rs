@@ -50,8 +50,12 @@ pub enum Fault {
     SetBackTooSoon,
     /// A replica whose disk was set back may campaign, though something outside of it tells so.
     SetBackCampaigns,
-    /// A replica that says to lack what it had acknowledged is believed.
-    AcknowledgedTakenBack,
+    /// One whose disk was set back votes for whoever asks, also for one that lacks what was committed.
+    SetBackVotesForAnybody,
+    /// And it obeys the leaders of before.
+    SetBackObeysFormer,
+    /// A replica that lacks what it had acknowledged is not sent it again.
+    LostNotSentAgain,
     /// A replication stream keeps the address that it dialled first.
     AddressKept,
     /// A revision that has a token is given another.

@@ -199,7 +199,8 @@ mod tests {
     use crate::pki::TrustDomain;
 
     const fn at_entry(term: u64, index: u64) -> Reached {
-        Reached { term, index }
+        let node = 0xab;
+        Reached { term, node, index }
     }
 
     #[test]
@@ -223,7 +224,7 @@ mod tests {
         for odd in [
             "",
             "jointoken reached 1\n",
-            "jointoken reached 1\nstore-id x\nreached 1.1\n",
+            "jointoken reached 1\nstore-id x\nreached 1.00000000000000ab.1\n",
         ] {
             fs::write(file.path(), odd).unwrap();
             assert!(file.load(one).unwrap_err().is_unfit, "{odd:?}");

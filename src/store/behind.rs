@@ -1,8 +1,9 @@
 //! A replica whose log ends before an entry that was committed: it was set back to an older copy, or was away.
 //!
-//! Alone it is not opened. One of a group may vote for others and is sent what it lacks, but does not campaign before it has
-//! that: so a group that was set back as a whole, or a majority of which was, elects nobody who lacks what was committed.
+//! Alone it is not opened. One of a group is sent what it lacks. Before it has that it does not campaign, votes for nobody who
+//! lacks it too, and obeys no leader of before: so nobody who lacks what was committed is elected, whoever was set back.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver as _;
 
-use super::inner::Inner;
+use crate::faults::{self, Fault};
+
+use super::inner::{Inner, lock_of};
 use super::log;
 use super::open_error::INSTEAD;
-use super::types::{NodeId, Payload, SnapshotMeta};
+use super::types::{LogId, NodeId, Payload, SnapshotMeta, Vote};
 use super::{OpenError, Reached, StoreConfig, Witness};
 
 /// How often it is looked whether it has caught up.
@@ -22,6 +25,41 @@ const LOOK: Duration = Duration::from_millis(100);
 const SAY: u32 = 300;
 /// For so many looks on end, 10 seconds, a leader has served this replica: far longer than it takes to notice that none does.
 const SERVED: u32 = 100;
+
+/// What tells of entries that are not in the log here.
+#[derive(Debug, Default)]
+pub(crate) struct Lacking {
+    witnesses: Vec<Witness>,
+    /// Who was refused a vote: it is said once.
+    refused: BTreeSet<NodeId>,
+}
+
+impl Lacking {
+    pub(super) const fn new(witnesses: Vec<Witness>) -> Self {
+        Self {
+            witnesses,
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// The one with this log lacks an entry that is known to be committed. What a status tells does not count: whoever may edit
+    /// one must not be able to prevent elections.
+    fn is_lacking(&self, last: Option<LogId>) -> Option<&Witness> {
+        let mut marks = self.witnesses.iter().filter(|of| of.entry().is_some());
+        marks.find(|mark| !mark.is_met(last))
+    }
+}
+
+/// The vote that a replica has given and forgotten at least, if its log lacks what these tell of. It must not give another one
+/// of that leader's time, nor take entries from a leader of before.
+pub(super) fn promise(behind: &[Witness]) -> Option<Vote> {
+    // Whoever has promised anything cannot found a group, either.
+    if faults::is_on(Fault::SetBackObeysFormer) || faults::is_on(Fault::EmptyReplicaFounds) {
+        return None;
+    }
+    let marks = behind.iter().filter_map(Witness::entry);
+    marks.max().map(Reached::promise)
+}
 
 /// What tells that a log has been further than it was found.
 ///
@@ -57,7 +95,7 @@ pub(super) fn check(
         log_ends_at = last.map(|last| Reached::from(last).to_string()),
         %witness,
         "the log of this replica ends before an entry that was committed: it was away, or its data folder was set back to an older copy. \
-         It does not campaign until the others have sent it what it lacks"
+         Until the others have sent it what it lacks, it does not campaign, and votes for nobody who lacks that, too"
     );
     Ok(behind)
 }
@@ -77,16 +115,20 @@ fn is_only_voter(snapshot: Option<&SnapshotMeta>, log: &log::Found, node_id: Nod
 impl<Rt: AsyncRuntime> Inner<Rt> {
     /// Campaigns again as soon as the log has been as far as all of these tell. Until then it says so whenever it was sent
     /// nothing for a while. (Whom openraft takes for the leader does not tell: after a restart that is whoever was it before.)
-    pub(super) async fn catch_up(self: Arc<Self>, mut behind: Vec<Witness>) {
+    pub(super) async fn catch_up(self: Arc<Self>) {
         let mut looks: u32 = 0;
         let mut served: u32 = 0;
         let mut before = None;
         while !self.is_stopping() {
             let last = self.log_gauge().last();
-            behind.retain(|witness| !witness.is_met(last));
+            let behind = {
+                let mut lacking = lock_of(self.lacking());
+                lacking.witnesses.retain(|witness| !witness.is_met(last));
+                lacking.witnesses.clone()
+            };
             let Some(witness) = behind.first() else {
                 tracing::info!("the log of this replica has caught up with what was committed");
-                self.raft().runtime_config().elect(true);
+                self.is_complete();
                 return;
             };
             // Whoever leads has what was committed: a status that tells of more has been edited.
@@ -94,10 +136,11 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 true => served.saturating_add(1),
                 false => 0,
             };
-            let is_only_told = behind.iter().all(|witness| witness.term.is_none());
+            let is_only_told = behind.iter().all(|witness| witness.entry().is_none());
             if is_only_told && served >= SERVED {
                 tracing::warn!(%witness, "what tells of more than was ever committed has been edited: it is not believed, since this replica has a leader and all that the leader has");
-                self.raft().runtime_config().elect(true);
+                lock_of(self.lacking()).witnesses.clear();
+                self.is_complete();
                 return;
             }
             if before != Some(last) {
@@ -112,12 +155,39 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 tracing::error!(
                     log_ends_at = last.map(|last| Reached::from(last).to_string()),
                     %witness,
-                    "this replica still lacks what was committed, and is sent nothing. If a replica leads and a majority serves, empty this one: it comes as a new member. If one leads and too few serve, restart the leader first: \
-                     it then sends what is missing. If none leads, all that are there were set back, and none comes to lead, since it would admit used tokens again: {INSTEAD}"
+                    "this replica still lacks what was committed, and is sent nothing. If a replica leads, it does not reach this one: see its log. If none leads, all that are there were set back or lack as much, \
+                     and none comes to lead, since it would admit used tokens again: start the replica that is missing. If there is none: {INSTEAD}"
                 );
             }
             Rt::sleep(LOOK).await;
         }
+    }
+
+    /// It has all that it was told of.
+    fn is_complete(&self) {
+        self.raft().runtime_config().elect(true);
+        self.set_incomplete(false);
+    }
+
+    /// A candidate whose log ends here must not have this replica's vote, since it lacks what is known here to be committed: a
+    /// log that has that may be gone from here, and cannot speak for itself.
+    pub(crate) fn refuses_to_elect(&self, candidate: NodeId, last: Option<LogId>) -> bool {
+        if faults::is_on(Fault::SetBackVotesForAnybody) {
+            return false;
+        }
+        let mut lacking = lock_of(self.lacking());
+        let Some(mark) = lacking.is_lacking(last).cloned() else {
+            return false;
+        };
+        if lacking.refused.insert(candidate) {
+            tracing::warn!(
+                candidate = %format_args!("{candidate:016x}"),
+                its_log_ends_at = last.map(|last| Reached::from(last).to_string()),
+                %mark,
+                "this replica does not vote for one whose log ends before an entry that was committed"
+            );
+        }
+        true
     }
 
     /// Up to where everything is known here to be committed.
@@ -125,5 +195,40 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         metrics.last_applied.map(Reached::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Told;
+    use crate::store::types::LeaderId;
+
+    #[test]
+    fn who_lacks_what_a_mark_tells_of_is_not_elected_and_a_status_counts_for_nothing() {
+        let last = |term, index| {
+            let leader_id = LeaderId { term, node_id: 7 };
+            Some(LogId::new(leader_id, index))
+        };
+        let witness = |told| Witness {
+            told,
+            place: String::new(),
+        };
+        let entry = |term, index| {
+            let node = 7;
+            witness(Told::Entry(Reached { term, node, index }))
+        };
+        let status = witness(Told::Index(1_000));
+        let told = Lacking::new(vec![status.clone()]);
+        assert_eq!(told.is_lacking(last(1, 5)), None);
+        assert_eq!(promise(&told.witnesses), None);
+
+        let marked = Lacking::new(vec![status, entry(2, 9)]);
+        assert!(marked.is_lacking(None).is_some());
+        assert!(marked.is_lacking(last(2, 8)).is_some());
+        assert!(marked.is_lacking(last(1, 2_000)).is_some());
+        assert_eq!(marked.is_lacking(last(2, 9)), None);
+        let promised = promise(&marked.witnesses).unwrap();
+        assert_eq!((promised.leader_id.term, promised.committed), (2, false));
     }
 }

@@ -90,6 +90,8 @@ impl StoreConfig {
             enable_leader_restore: Some(faults::is_on(Fault::LeaderRestore)),
             enable_pre_vote: Some(true),
             enable_elect: may_campaign,
+            // A member that was set back is sent again what it had acknowledged: see `peers/link.rs` for when it is believed.
+            allow_log_reversion: Some(true),
             quorum_loss_probe_interval: Some(4_000),
             // By size, which openraft does not know: see the duties.
             snapshot_policy: openraft::SnapshotPolicy::Never,

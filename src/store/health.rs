@@ -59,6 +59,7 @@ fn publish(health: &watch::Sender<Health>, now: Health) {
             suspended: health.suspended,
             cut_off: health.cut_off,
             stalled: health.stalled,
+            incomplete: health.incomplete,
             ..now
         };
         changed
@@ -84,6 +85,7 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
         suspended: false,
         cut_off: false,
         stalled: false,
+        incomplete: false,
         fatal,
     }
 }

@@ -19,6 +19,7 @@ use crate::faults::{self, Fault};
 use crate::lifecycle::State;
 
 use super::audit::{self, Auditor};
+use super::behind::{self, Lacking};
 use super::disk::{Disk, DiskLock};
 use super::duties::Duties;
 use super::group::Group;
@@ -50,6 +51,7 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     clocks: Clocks,
     group: Option<Group>,
     advance: Mutex<Advance>,
+    lacking: Mutex<Lacking>,
     shared: Shared,
     readiness: Readiness,
     health: watch::Sender<Health>,
@@ -101,7 +103,11 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let behind = opened.behind;
         let raft_config =
             config.raft(behind.is_empty() || faults::is_on(Fault::SetBackCampaigns))?;
-        let (log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
+        let (mut log_store, log_gauge, writer): (_, _, WriterTask<Rt>) = log::start(opened.log);
+        if let Some(vote) = behind::promise(&behind) {
+            let promised = log_store.promise(vote).await;
+            promised.map_err(OpenError::io(&config.data_dir))?;
+        }
         let live = Arc::new(Live::new(State::new()));
         let image_bytes = opened.snapshots.image_bytes();
         let audit = Auditor::new(config.audit.clone(), opened.audited);
@@ -137,7 +143,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             let member = metrics.membership_config.membership().get_node(&node)?;
             Some(PeerAddress::new(&member.address))
         }));
-        let health = watch::Sender::new(Health::default());
+        let health = watch::Sender::new(Health {
+            incomplete: !behind.is_empty(),
+            ..Health::default()
+        });
         let stopping = Arc::new(AtomicBool::new(false));
         let follow = health::follow::<Rt>(raft.metrics(), health.clone(), stopping.clone());
         let follow = Rt::spawn(follow);
@@ -155,6 +164,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             clocks: Clocks::new(clock),
             group,
             advance: Mutex::default(),
+            lacking: Mutex::new(Lacking::new(behind)),
             shared,
             readiness: Readiness::default(),
             health,
@@ -172,9 +182,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             Rt::spawn(async move { inner.pulses().await })
         };
         lock_of(&inner.tasks).extend([duties, follow, writer, pulses]);
-        if !behind.is_empty() {
+        if inner.health.borrow().incomplete {
             let catching_up = inner.clone();
-            let catching_up = Rt::spawn(async move { catching_up.catch_up(behind).await });
+            let catching_up = Rt::spawn(async move { catching_up.catch_up().await });
             lock_of(&inner.tasks).push(catching_up);
         }
         if inner.group.is_some() {
@@ -239,6 +249,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     pub(crate) const fn advance(&self) -> &Mutex<Advance> {
         &self.advance
+    }
+
+    pub(super) const fn lacking(&self) -> &Mutex<Lacking> {
+        &self.lacking
     }
 
     pub(crate) const fn clocks(&self) -> &Clocks {
@@ -308,6 +322,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             (health.cut_off, health.stalled) = (cut_off, stalled);
             is_new
         });
+    }
+
+    /// Whether its log lacks what is known to be committed.
+    pub(super) fn set_incomplete(&self, incomplete: bool) {
+        self.health
+            .send_modify(|health| health.incomplete = incomplete);
     }
 
     /// Up to where every change is written down; `None` without an audit.

@@ -41,6 +41,9 @@ pub struct MemberView {
     pub heard_ms_ago: Option<u64>,
     /// How far its clock is ahead of this replica's, in milliseconds.
     pub clock_ahead_ms: Option<i64>,
+    /// Its log lacks entries that are known to be committed: it does not campaign until it has them. Only the replica that is
+    /// asked says so of itself.
+    pub is_incomplete: bool,
     /// It is not served its log, or does not come on with it, or nothing is committed; see `standing.rs`.
     pub is_stalled: bool,
 }
@@ -85,11 +88,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let heard = (self.group()).map_or_else(BTreeMap::new, |g| g.heard(boot_ms, u64::MAX));
         let own = self.own();
         let not_served = self.not_served(own);
-        let (is_ready, stalled) = {
+        let (is_ready, incomplete, stalled) = {
             let health = self.health();
             let health = health.borrow();
             (
                 health.is_ready(),
+                health.incomplete,
                 health.stalled || health.suspended || health.fatal.is_some(),
             )
         };
@@ -117,6 +121,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     (false, false) => Role::Learner,
                 },
                 is_asked,
+                is_incomplete: is_asked && incomplete,
                 is_stalled: match is_asked {
                     true => stalled || !own.is_in_touch(),
                     false => not_served.contains(node),

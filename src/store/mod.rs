@@ -55,7 +55,7 @@ pub use peers::{CallError, MAX_MESSAGE, PeerAddress, PeerService, Transport};
 #[cfg(debug_assertions)]
 pub use peers::{EntryName, Overheard, Promise, Ruler, entries_sent, overhear};
 pub use raft_store::RaftStore;
-pub use reached::{NotReached, Reached, Witness};
+pub use reached::{NotReached, Reached, Told, Witness};
 pub use record_query::{RecordPage, RecordQuery};
 pub use seed::{Seed, seed};
 pub use survivor::Survivor;

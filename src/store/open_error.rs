@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::lifecycle::SenselessSetting;
 use crate::token::StoreId;
 
-use super::{Reached, Witness};
+use super::{Reached, Told, Witness};
 
 /// What to do when a folder's contents are lost. Never "restore a backup": what an older copy does
 /// not know was used could be used again, and a new store refuses all tokens of the old one.
@@ -101,9 +101,9 @@ pub enum OpenError {
 
 /// A status can be edited, the mark of the store cannot by whoever may only do that.
 fn edited_text(witness: &Witness) -> &'static str {
-    match witness.term {
-        Some(_) => "",
-        None => {
+    match witness.told {
+        Told::Entry(_) => "",
+        Told::Index(_) => {
             ". If somebody has edited that status: delete the JoinToken (it goes once this has started), and start again"
         }
     }
@@ -112,7 +112,7 @@ fn edited_text(witness: &Witness) -> &'static str {
 fn end_text(end: Option<Reached>) -> String {
     end.map_or_else(
         || "its very beginning".to_owned(),
-        |Reached { term, index }| format!("entry {index} of term {term}"),
+        |Reached { term, index, .. }| format!("entry {index} of term {term}"),
     )
 }
 

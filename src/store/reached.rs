@@ -3,34 +3,52 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::types::LogId;
+use super::types::{LeaderId, LogId, Vote};
 
 /// A place in the log up to which everything was committed. The log of no later leader ends before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reached {
     pub term: u64,
+    /// Who led when the entry was written: two may have led in one term, and the one with the higher id came later.
+    pub node: u64,
     pub index: u64,
+}
+
+impl Reached {
+    /// What every member of a majority had promised when this was committed: to obey nobody before this leader.
+    pub(super) const fn promise(self) -> Vote {
+        Vote {
+            leader_id: LeaderId {
+                term: self.term,
+                node_id: self.node,
+            },
+            committed: false,
+        }
+    }
 }
 
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.term, self.index)
+        let Self { term, node, index } = self;
+        write!(f, "{term}.{node:016x}.{index}")
     }
 }
 
-/// It is not `<term>.<index>`.
+/// It is not `<term>.<node id>.<index>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not <term>.<index>")]
+#[error("is not <term>.<node id>.<index>")]
 pub struct NotReached;
 
 impl FromStr for Reached {
     type Err = NotReached;
 
     fn from_str(text: &str) -> Result<Self, NotReached> {
-        let (term, index) = text.split_once('.').ok_or(NotReached)?;
+        let (term, rest) = text.split_once('.').ok_or(NotReached)?;
+        let (node, index) = rest.split_once('.').ok_or(NotReached)?;
         let number = |text: &str| text.parse().map_err(|_| NotReached);
         let reached = Self {
             term: number(term)?,
+            node: u64::from_str_radix(node, 16).map_err(|_| NotReached)?,
             index: number(index)?,
         };
         // One text for one place.
@@ -45,6 +63,7 @@ impl From<LogId> for Reached {
     fn from(id: LogId) -> Self {
         Self {
             term: id.leader_id.term,
+            node: id.leader_id.node_id,
             index: id.index,
         }
     }
@@ -53,11 +72,18 @@ impl From<LogId> for Reached {
 /// Something outside of the data folder that tells how far the log has been.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
-    /// `None`: it knows the index alone.
-    pub term: Option<u64>,
-    pub index: u64,
+    pub told: Told,
     /// What tells it, for messages.
     pub place: String,
+}
+
+/// What is told of an entry that was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// All of its name, by the mark.
+    Entry(Reached),
+    /// Its index alone, by a status, which somebody may have edited.
+    Index(u64),
 }
 
 impl Witness {
@@ -66,20 +92,29 @@ impl Witness {
         let Some(last) = last.map(Reached::from) else {
             return false;
         };
-        let index = self.index;
-        match self.term {
-            Some(term) => last >= Reached { term, index },
-            None => last.index >= index,
+        match self.told {
+            Told::Entry(entry) => last >= entry,
+            Told::Index(index) => last.index >= index,
+        }
+    }
+
+    /// The entry, if all of its name is told.
+    pub(super) const fn entry(&self) -> Option<Reached> {
+        match self.told {
+            Told::Entry(entry) => Some(entry),
+            Told::Index(_) => None,
         }
     }
 }
 
 impl fmt::Display for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tells of entry {}", self.place, self.index)?;
-        match self.term {
-            Some(term) => write!(f, " of term {term}"),
-            None => Ok(()),
+        let place = &self.place;
+        match self.told {
+            Told::Entry(Reached { term, index, .. }) => {
+                write!(f, "{place} tells of entry {index} of term {term}")
+            }
+            Told::Index(index) => write!(f, "{place} tells of entry {index}"),
         }
     }
 }
@@ -87,42 +122,78 @@ impl fmt::Display for Witness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::types::LeaderId;
 
-    fn last(term: u64, index: u64) -> Option<LogId> {
-        Some(LogId::new(LeaderId { term, node_id: 7 }, index))
+    const fn reached(term: u64, node: u64, index: u64) -> Reached {
+        Reached { term, node, index }
+    }
+
+    fn last(term: u64, node_id: u64, index: u64) -> Option<LogId> {
+        Some(LogId::new(LeaderId { term, node_id }, index))
     }
 
     #[test]
     fn a_place_has_one_text() {
-        let reached = Reached { term: 3, index: 17 };
-        assert_eq!(reached.to_string(), "3.17");
-        assert_eq!("3.17".parse(), Ok(reached));
+        let text = "3.00000000000000ab.17";
+        assert_eq!(reached(3, 0xab, 17).to_string(), text);
+        assert_eq!(text.parse(), Ok(reached(3, 0xab, 17)));
         for odd in [
-            "", "3", "3.", ".17", "03.17", "3.17 ", "3.17.1", "-3.17", "3.+1",
+            "",
+            "3",
+            "3.17",
+            "3.00000000000000ab.",
+            ".00000000000000ab.17",
+            "3..17",
+            "3.ab.17",
+            "3.00000000000000AB.17",
+            "03.00000000000000ab.17",
+            "3.00000000000000ab.17 ",
+            "3.00000000000000ab.17.1",
+            "-3.00000000000000ab.17",
+            "3.00000000000000ab.+1",
         ] {
             assert_eq!(odd.parse::<Reached>(), Err(NotReached), "{odd:?}");
         }
     }
 
     #[test]
-    fn a_later_term_counts_more_than_a_higher_index() {
-        let witness = |term| Witness {
-            term,
-            index: 17,
+    fn a_later_leader_counts_more_than_a_higher_index() {
+        let witness = |told| Witness {
+            told,
             place: String::new(),
         };
-        for (term, log, is_met) in [
-            (Some(3), None, false),
-            (Some(3), last(3, 16), false),
-            (Some(3), last(2, 99), false),
-            (Some(3), last(3, 17), true),
-            (Some(3), last(4, 5), true),
-            (None, None, false),
-            (None, last(9, 16), false),
-            (None, last(1, 17), true),
+        let entry = Told::Entry(reached(3, 7, 17));
+        let index = Told::Index(17);
+        for (told, log, is_met) in [
+            (entry, None, false),
+            (entry, last(3, 7, 16), false),
+            (entry, last(2, 9, 99), false),
+            (entry, last(3, 6, 99), false),
+            (entry, last(3, 7, 17), true),
+            (entry, last(3, 8, 5), true),
+            (entry, last(4, 1, 5), true),
+            (index, None, false),
+            (index, last(9, 1, 16), false),
+            (index, last(1, 1, 17), true),
         ] {
-            assert_eq!(witness(term).is_met(log), is_met, "{term:?} {log:?}");
+            assert_eq!(witness(told).is_met(log), is_met, "{told:?} {log:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_promised_an_entry_obeys_its_leader_and_nobody_before() {
+        let promise = reached(3, 7, 17).promise();
+        let leader = |term, node_id| Vote {
+            leader_id: LeaderId { term, node_id },
+            committed: true,
+        };
+        for (term, node, is_obeyed) in [
+            (2, 9, false),
+            (3, 6, false),
+            (3, 7, true),
+            (3, 8, true),
+            (4, 1, true),
+        ] {
+            assert_eq!(leader(term, node) >= promise, is_obeyed, "{term} {node}");
         }
     }
 }

@@ -131,6 +131,8 @@ pub struct Health {
     pub cut_off: bool,
     /// What is in the log here is not committed, or what is committed not applied, and neither has advanced for some seconds.
     pub stalled: bool,
+    /// The log here lacks entries that are known to be committed: this replica does not campaign until it has them.
+    pub incomplete: bool,
     /// The store has stopped for good, and why.
     pub fatal: Option<String>,
 }

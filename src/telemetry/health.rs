@@ -11,6 +11,8 @@ pub enum Readiness {
     /// The store has stopped for good.
     Stopped(String),
     NoLeader,
+    /// It lacks entries that were committed, and nobody sends them, or not all yet.
+    Incomplete,
     /// Too few of the others are heard of or acknowledge what it sends, or it is sent nothing, or it has no vote yet.
     CutOff,
     /// Nothing is committed, or nothing applied, though there is something.
@@ -29,6 +31,8 @@ impl Readiness {
     pub fn of(health: &Health) -> Self {
         if let Some(reason) = &health.fatal {
             Self::Stopped(reason.clone())
+        } else if health.incomplete && !health.is_ready() {
+            Self::Incomplete
         } else if !health.leader_known {
             Self::NoLeader
         } else if health.cut_off {
@@ -54,6 +58,9 @@ impl fmt::Display for Readiness {
             Self::Ready => f.write_str("ready"),
             Self::Stopped(reason) => write!(f, "the store has stopped: {reason}"),
             Self::NoLeader => f.write_str("the store has no leader that this replica knows"),
+            Self::Incomplete => f.write_str(
+                "this replica lacks entries that were committed, since it was away or its data folder was set back: it does not campaign until a leader has sent them, see its log",
+            ),
             Self::CutOff => f.write_str(
                 "this replica hears of no majority of its group, or not of its leader, or has no vote in it yet; or it leads and no majority \
                  acknowledges what it sends, or it is sent no log",
@@ -121,6 +128,17 @@ mod tests {
             ..cut_off
         };
         assert_eq!(Readiness::of(&alone), Readiness::NoLeader);
+        // Whoever lacks something and is well otherwise serves by what it asks the leader.
+        let served = Health {
+            incomplete: true,
+            ..ready
+        };
+        assert_eq!(Readiness::of(&served), Readiness::Ready);
+        let incomplete = Health {
+            incomplete: true,
+            ..alone.clone()
+        };
+        assert_eq!(Readiness::of(&incomplete), Readiness::Incomplete);
         let stopped = Health {
             fatal: Some("no space left on device".to_owned()),
             ..alone

@@ -33,6 +33,7 @@ mod full_disk;
 mod group;
 mod keys;
 mod log_lost;
+mod mark_away;
 mod misled;
 mod modes;
 mod offline;

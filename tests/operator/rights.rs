@@ -14,7 +14,7 @@ use crate::server::Setup;
 const DEPLOYED: &str = "jointoken-system";
 
 /// ServiceAccount, roles and bindings of `deploy/`, moved to another namespace; what is cluster-wide has its name.
-fn rights(namespace: &str) -> Value {
+pub fn rights(namespace: &str) -> Value {
     let mut kustomize = Command::new(variable("JOINTOKEN_TEST_KUBECTL"));
     kustomize.args(["kustomize", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy")]);
     let output = run(kustomize, "");
@@ -42,7 +42,7 @@ fn rights(namespace: &str) -> Value {
 }
 
 /// The operator started with the token of that account.
-fn deployed(place: &Place) -> Setup {
+pub fn deployed(place: &Place) -> Setup {
     let token = place
         .system
         .kubectl(&["create", "token", "jointoken", "--duration=1h"], "");
@@ -64,6 +64,32 @@ fn deployed(place: &Place) -> Setup {
     let path = path.display().to_string();
     setup.environment = vec![("KUBECONFIG".to_owned(), path)];
     setup
+}
+
+/// The API server learns of changed rights a moment after they are stored.
+pub fn until_it_may_list(place: &Place) {
+    let account = format!(
+        "--as=system:serviceaccount:{}:jointoken",
+        place.system.namespace
+    );
+    let may = [
+        "auth",
+        "can-i",
+        "list",
+        "jointokens.jointoken.io",
+        "-A",
+        &account,
+    ];
+    assert!(crate::server::wait_until(|| {
+        place.system.kubectl(&may, "").status.success()
+    }));
+}
+
+pub fn remove(place: &Place, rights: &str) {
+    let removed = place
+        .system
+        .kubectl(&["delete", "--wait=false", "-f", "-"], rights);
+    assert!(removed.status.success(), "{}", said(&removed));
 }
 
 #[tokio::test]
@@ -88,21 +114,7 @@ async fn with_the_rights_of_the_deployment_it_does_all_that_it_has_to() {
     };
     let applied = place.system.kubectl(&["apply", "-f", "-"], &rights);
     assert!(applied.status.success(), "{}", said(&applied));
-    let may = [
-        "auth",
-        "can-i",
-        "list",
-        "jointokens.jointoken.io",
-        "-A",
-        &format!(
-            "--as=system:serviceaccount:{}:jointoken",
-            place.system.namespace
-        ),
-    ];
-    // The API server learns of changed rights a moment after they are stored.
-    assert!(crate::server::wait_until(|| {
-        place.system.kubectl(&may, "").status.success()
-    }));
+    until_it_may_list(&place);
 
     let operator = setup.start();
     operator.wait_for_log("there is no such StatefulSet");
@@ -140,9 +152,6 @@ async fn with_the_rights_of_the_deployment_it_does_all_that_it_has_to() {
         assert_eq!(denied, None);
     }
     assert!(operator.terminate().0.success());
-    let removed = place
-        .system
-        .kubectl(&["delete", "--wait=false", "-f", "-"], &rights);
-    assert!(removed.status.success(), "{}", said(&removed));
+    remove(&place, &rights);
     place.remove().await;
 }

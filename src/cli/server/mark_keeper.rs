@@ -189,7 +189,7 @@ impl MarkKeeper {
 fn outrun(place: &str, by: &Remembered) -> Failure {
     let reached = by.reached.map(|reached| reached.to_string());
     failed(format_args!(
-        "another process goes on with a copy of this data folder: {place} says that the store has reached {} (term.index), which this replica, its leader, has not. \
+        "another process goes on with a copy of this data folder: {place} says that the store has reached {} (term.node id.index), which this replica, its leader, has not. \
          Both could admit a machine by the same token: stop the one that is not to be, and never run it again",
         reached.unwrap_or_default()
     ))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cli::patience::Patience;
 use crate::founding::{FormerEpochs, Identity, ReachedMark, Remembered, SeenObject, VaultError};
-use crate::store::{OpenError, Witness};
+use crate::store::{OpenError, Told, Witness};
 
 /// Whoever remembers how far the log has been.
 #[derive(Clone)]
@@ -31,8 +31,7 @@ impl Outside {
         let remembered = patiently(&mut patience, look).await.map_err(outside)?;
         self.check_object(of, &remembered)?;
         let marked = remembered.reached.map(|reached| Witness {
-            term: Some(reached.term),
-            index: reached.index,
+            told: Told::Entry(reached),
             place: self.mark.place(),
         });
         let told = match &self.statuses {

@@ -202,6 +202,7 @@ impl<'a> Starting<'a> {
             Some(_) => tokio::select! {
                 opened = found => opened,
                 never = tell_of_group(&self.raft, config.admin_socket()) => match never {},
+                never = show_whether_it_is_incomplete(&self.raft, &self.health) => match never {},
             },
         };
         match (opened, self.raft.get()) {
@@ -297,6 +298,21 @@ async fn tell_of_group(opened: &SetOnce<RaftStore>, socket: PathBuf) -> Infallib
         tracing::warn!(error, "nobody can ask this replica for its group");
     }
     std::future::pending().await
+}
+
+/// Tells whether the log lacks something, as long as the group is waited for: that may be what keeps it away.
+async fn show_whether_it_is_incomplete(
+    opened: &SetOnce<RaftStore>,
+    shown: &watch::Sender<Health>,
+) -> Infallible {
+    let mut health = opened.wait().await.health();
+    loop {
+        let incomplete = health.borrow_and_update().incomplete;
+        shown.send_modify(|shown| shown.incomplete = incomplete);
+        if health.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 /// Tells how the store is to whoever asked before it was open.

@@ -116,6 +116,7 @@ mod tests {
             lag: None,
             heard_ms_ago: Some(0),
             clock_ahead_ms: None,
+            is_incomplete: false,
             is_stalled: false,
         }
     }

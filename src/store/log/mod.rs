@@ -131,6 +131,17 @@ impl<Rt: AsyncRuntime> LogStore<Rt> {
     }
 }
 
+impl<Rt: AsyncRuntime> LogStore<Rt> {
+    /// Saves a vote that was given and may have been forgotten, unless a later one was given.
+    pub(crate) async fn promise(&mut self, vote: Vote) -> io::Result<()> {
+        let known = self.shared.lock().vote;
+        match known >= Some(vote) {
+            true => Ok(()),
+            false => self.save_vote(&vote).await,
+        }
+    }
+}
+
 impl<Rt: AsyncRuntime> RaftLogStorage<TypeConfig<Rt>> for LogStore<Rt> {
     type LogReader = LogReader;
 

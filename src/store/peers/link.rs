@@ -1,9 +1,8 @@
 //! The way to one peer: what openraft sends to it, and what else is asked of it.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Either, select};
@@ -21,9 +20,10 @@ use rand::Rng as _;
 
 use crate::faults::{self, Fault};
 use crate::store::snapshot::Image;
-use crate::store::types::{LogId, Member, NodeId, TypeConfig, Vote};
+use crate::store::types::{LogId, Member, NodeId, TypeConfig};
 use crate::token::StoreId;
 
+use super::acknowledged::Acknowledged;
 use super::message::{ANYBODY, Answer, Append, Ask, Piece, Refusal, Reply, Request};
 use super::transport::{CallError, PeerAddress, Transport};
 use super::whereabouts::Whereabouts;
@@ -92,23 +92,11 @@ impl Caller {
     }
 }
 
-/// Up to where each member has acknowledged what this leader sent.
-type Acknowledged = Arc<Mutex<BTreeMap<NodeId, Acknowledgement>>>;
-
-#[derive(Clone, Copy)]
-struct Acknowledgement {
-    /// To the leader of this vote.
-    to: Vote,
-    upto: Option<LogId>,
-    /// It was said that the member has gone back on it.
-    is_said: bool,
-}
-
 /// Makes openraft's ways to the members.
 pub(crate) struct Links<Rt> {
     caller: Caller,
     whereabouts: Arc<Whereabouts>,
-    acknowledged: Acknowledged,
+    acknowledged: Arc<Acknowledged>,
     runtime: PhantomData<fn() -> Rt>,
 }
 
@@ -142,7 +130,7 @@ impl<Rt: AsyncRuntime> RaftNetworkFactory<TypeConfig<Rt>> for Links<Rt> {
 pub(crate) struct Link<Rt> {
     caller: Caller,
     whereabouts: Arc<Whereabouts>,
-    acknowledged: Acknowledged,
+    acknowledged: Arc<Acknowledged>,
     to: NodeId,
     /// Where its entry said that it was when openraft made this.
     began_at: PeerAddress,
@@ -185,20 +173,23 @@ impl<Rt: AsyncRuntime> Link<Rt> {
             .last()
             .map_or(previous, |last| Some(last.log_id));
         let (to, acknowledged) = (self.to, self.acknowledged.clone());
+        // Before it is sent: what is acknowledged only meanwhile may have been overtaken by this.
+        let had_it = acknowledged.has(to, vote, previous);
         self.ask(Ask::Append(append), APPEND).map(move |reply| {
             Ok(match reply.map_err(rpc_error)? {
                 Reply::Appended => {
-                    acknowledge(&acknowledged, to, vote, last);
+                    acknowledged.extend(to, vote, last);
                     AppendEntriesResponse::Success
                 }
                 Reply::AppendedTo(last) => {
-                    acknowledge(&acknowledged, to, vote, last);
+                    acknowledged.extend(to, vote, last);
                     AppendEntriesResponse::PartialSuccess(last)
                 }
-                Reply::Conflict
-                    if has_acknowledged(&acknowledged, to, vote, previous)
-                        && !faults::is_on(Fault::AcknowledgedTakenBack) =>
-                {
+                Reply::Conflict if had_it && !faults::is_on(Fault::LostNotSentAgain) => {
+                    acknowledged.take_back(to, vote, previous);
+                    AppendEntriesResponse::Conflict
+                }
+                Reply::Conflict if acknowledged.has(to, vote, previous) => {
                     return Err(another_answer());
                 }
                 Reply::Conflict => AppendEntriesResponse::Conflict,
@@ -266,43 +257,6 @@ impl<Rt: AsyncRuntime> Link<Rt> {
             }
         }
     }
-}
-
-fn acknowledge(acknowledged: &Acknowledged, by: NodeId, to: Vote, upto: Option<LogId>) {
-    let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-    let new = Acknowledgement {
-        to,
-        upto,
-        is_said: false,
-    };
-    let known = acknowledged.entry(by).or_insert(new);
-    match known.to == to {
-        true => known.upto = known.upto.max(upto),
-        false => *known = new,
-    }
-}
-
-/// Whether the member has told this leader that it has the entry, which it now says not to have: it was overtaken by a later
-/// request, or its data folder was set back. Openraft would take its word, and in a debug build end itself.
-fn has_acknowledged(
-    acknowledged: &Acknowledged,
-    by: NodeId,
-    to: Vote,
-    entry: Option<LogId>,
-) -> bool {
-    let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(known) = acknowledged.get_mut(&by) else {
-        return false;
-    };
-    let is_so = known.to == to && entry <= known.upto;
-    if is_so && !std::mem::replace(&mut known.is_said, true) {
-        tracing::error!(
-            node = %format_args!("{by:016x}"),
-            "a replica says that it lacks entries which it had acknowledged: if it stays behind, its data folder was set back or has lost something. \
-             Empty it and start the replica again: it comes back as a new member"
-        );
-    }
-    is_so
 }
 
 fn rpc_error<Rt: AsyncRuntime>(error: AskError) -> RPCError<TypeConfig<Rt>> {

@@ -1,5 +1,6 @@
 //! The other replicas of the group: what is said to them, and how they are reached.
 
+mod acknowledged;
 mod doubles;
 mod forwards;
 mod link;

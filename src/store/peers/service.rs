@@ -124,6 +124,9 @@ async fn reply<Rt: AsyncRuntime>(
             leadership_transfer,
         } => {
             store.is_sought(from);
+            if store.refuses_to_elect(from, last) {
+                return no_vote(store);
+            }
             let mut rpc = VoteRequest::new(vote, last);
             rpc.leadership_transfer = leadership_transfer;
             let raft = store.raft();
@@ -181,6 +184,14 @@ async fn reply<Rt: AsyncRuntime>(
             store.hear(from, address, pulse);
             Reply::Pulse(store.pulse())
         }
+    }
+}
+
+fn no_vote<Rt: AsyncRuntime>(store: &Inner<Rt>) -> Reply {
+    Reply::Vote {
+        vote: store.raft().metrics().borrow_watched().vote,
+        granted: false,
+        last: store.log_gauge().last(),
     }
 }
 

@@ -46,6 +46,11 @@ impl Collector for HealthCollector {
                 i64::from(health.is_ready()),
             ),
             (
+                "store_incomplete",
+                "1 if this replica lacks entries that are known to be committed: it does not campaign until it has them",
+                i64::from(health.incomplete),
+            ),
+            (
                 "store_leader",
                 "1 if this replica leads",
                 i64::from(health.is_leader),

@@ -51,6 +51,7 @@ fn a_scrape_shows_the_store_as_it_is_now() {
         suspended: false,
         cut_off: false,
         stalled: false,
+        incomplete: false,
         is_leader: true,
         leader_known: true,
         applied_index: 41,
@@ -65,8 +66,10 @@ fn a_scrape_shows_the_store_as_it_is_now() {
     assert_eq!(value(&text, "jointoken_store_committed_index"), 42.0);
 
     // Whatever else is well.
-    sender.send_modify(|health| health.stalled = true);
+    assert_eq!(value(&text, "jointoken_store_incomplete"), 0.0);
+    sender.send_modify(|health| (health.stalled, health.incomplete) = (true, true));
     let text = metrics.encode().unwrap();
+    assert_eq!(value(&text, "jointoken_store_incomplete"), 1.0);
     assert_eq!(value(&text, "jointoken_store_ready"), 0.0);
 }
 

@@ -9,7 +9,7 @@ use super::{live_or_panic, number};
 
 /// Each fault, and within how many seeds it is found, from whichever seed on (`JOINTOKEN_FIRST_SEED`): about six times as
 /// many as it takes on average.
-const FAULTS: [(Fault, u64); 27] = [
+const FAULTS: [(Fault, u64); 29] = [
     (Fault::AcknowledgeBeforeSync, 1),
     (Fault::VoteNotSynced, 1),
     (Fault::NameBeforeContents, 10),
@@ -30,8 +30,10 @@ const FAULTS: [(Fault, u64); 27] = [
     (Fault::EmptyReplicaFounds, 150),
     (Fault::NodeIdUsedAgain, 30),
     (Fault::SetBackTooSoon, 400),
-    (Fault::SetBackCampaigns, 300),
-    (Fault::AcknowledgedTakenBack, 200),
+    (Fault::SetBackCampaigns, 600),
+    (Fault::SetBackVotesForAnybody, 600),
+    (Fault::SetBackObeysFormer, 700),
+    (Fault::LostNotSentAgain, 500),
     (Fault::AddressKept, 80),
     (Fault::RevisionMintedTwice, 10),
     (Fault::RevokedServedAgain, 60),

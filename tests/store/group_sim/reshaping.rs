@@ -30,7 +30,7 @@ const GROWN: Duration = Duration::from_secs(80);
 const REMOVED: Duration = Duration::from_secs(80);
 const CUT_OFF: Duration = Duration::from_secs(8);
 /// No message is on its way for longer.
-const SETTLED: Duration = Duration::from_millis(100);
+pub(super) const SETTLED: Duration = Duration::from_millis(100);
 /// A group in which little is asked for has it all on its disks.
 const HELD: Duration = Duration::from_secs(20);
 /// It serves, after an election at most, or when it is sent a snapshot again.
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// The disks of a minority are set back to what they held a while ago, as whoever restores a volume's snapshot of a
-    /// replica does. The others go on, and those come back: under the next leader, or emptied.
+    /// replica does. The others go on, and those come back: by themselves, under the next leader, or emptied.
     ///
     /// Nobody can promise that in general. What was acknowledged by just a majority, with such a disk in it, is gone from
     /// that majority, and so is a vote: the replica may give a second one in the same term. So here a disk is set back only
@@ -256,8 +256,8 @@ impl World {
         self.start_all().await;
         self.must_serve(rng, &set_back).await;
         Sim::sleep(Duration::from_millis(rng.random_range(0..4_000))).await;
-        match rng.random_bool(0.5) {
-            true => {
+        match rng.random_range(0..3) {
+            0 => {
                 // All at once: one that stays behind is not well.
                 let formers: Vec<_> = set_back.iter().map(|n| self.node(*n)).collect();
                 for n in set_back {
@@ -270,7 +270,8 @@ impl World {
                 })
                 .await;
             }
-            false => self.depose_the_leader(rng).await,
+            1 => self.depose_the_leader(rng).await,
+            _ => {}
         }
         let upto = self.applied().into_iter().max();
         self.until("those that were set back have caught up", WELL, |world| {
