@@ -227,7 +227,7 @@ mod tests {
 
         let silent = table(false, true, leader);
         let line = silent.lines().nth(1).unwrap();
-        assert!(line.ends_with("silent    45.6s"), "{silent}");
+        assert!(line.ends_with("silent      45.6s"), "{silent}");
         let says = "led by 0a1b2c3d4e5f6071 when that was last heard of, and it is silent now\na majority is heard of";
         assert!(silent.contains(says), "{silent}");
 

@@ -44,18 +44,23 @@ impl FromStr for Reached {
 
     fn from_str(text: &str) -> Result<Self, NotReached> {
         let (term, rest) = text.split_once('.').ok_or(NotReached)?;
-        let (node, index) = rest.split_once('.').ok_or(NotReached)?;
+        // Earlier commits did not name the node: it is taken for the lowest, until the mark is written the next time.
+        let (node, index) = match rest.split_once('.') {
+            Some((node, index)) => (Some(node), index),
+            None => (None, rest),
+        };
         let number = |text: &str| text.parse().map_err(|_| NotReached);
         let reached = Self {
             term: number(term)?,
-            node: u64::from_str_radix(node, 16).map_err(|_| NotReached)?,
+            node: u64::from_str_radix(node.unwrap_or("0"), 16).map_err(|_| NotReached)?,
             index: number(index)?,
         };
         // One text for one place.
-        match reached.to_string() == text {
-            true => Ok(reached),
-            false => Err(NotReached),
-        }
+        let is_its_text = match node {
+            Some(_) => reached.to_string() == text,
+            None => format!("{}.{}", reached.term, reached.index) == text,
+        };
+        is_its_text.then_some(reached).ok_or(NotReached)
     }
 }
 
@@ -136,10 +141,12 @@ mod tests {
         let text = "3.00000000000000ab.17";
         assert_eq!(reached(3, 0xab, 17).to_string(), text);
         assert_eq!(text.parse(), Ok(reached(3, 0xab, 17)));
+        // As earlier commits wrote it.
+        assert_eq!("3.17".parse(), Ok(reached(3, 0, 17)));
         for odd in [
             "",
             "3",
-            "3.17",
+            "3.017",
             "3.00000000000000ab.",
             ".00000000000000ab.17",
             "3..17",

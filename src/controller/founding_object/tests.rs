@@ -65,7 +65,11 @@ async fn write(object: &FoundingConfigMap, which: usize) -> Result<(), VaultErro
         store_id: other,
         epoch: 4,
     };
-    let reached = Reached { term: 1, index: 9 };
+    let reached = Reached {
+        term: 1,
+        node: 7,
+        index: 9,
+    };
     match which {
         0 => object.swap(OURS, next).await.map(|made| {
             assert_eq!(made, Creation::Created);
@@ -90,7 +94,11 @@ async fn a_write_that_somebody_else_came_before_is_repeated_and_not_for_ever() {
     }
     // What is there already, or is another store's, is not written.
     let (object, asked) = server(0);
-    let reached = Reached { term: 1, index: 9 };
+    let reached = Reached {
+        term: 1,
+        node: 7,
+        index: 9,
+    };
     for index in [9, 8] {
         let lower = Reached { index, ..reached };
         let now = object.raise(OURS.store_id, lower).await.unwrap();
