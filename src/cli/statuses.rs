@@ -175,12 +175,11 @@ impl Statuses {
     async fn read_stores(&self) -> Result<Vec<Stranger>, VaultError> {
         let mut strangers: Vec<Stranger> = Vec::new();
         self.each(|token| {
-            let store_id = match told_store(token).map(str::parse::<StoreId>) {
-                Some(Ok(store_id)) => Some(store_id),
-                // Nobody has written anything about it.
-                None if !tells_of_store(token) => return,
-                None | Some(Err(_)) => None,
-            };
+            // Nobody has written anything about it. A claim alone is no token, and whoever may create a JoinToken can make one.
+            if !tells_of_store(token) {
+                return;
+            }
+            let store_id = told_store(token).and_then(|told| told.parse::<StoreId>().ok());
             let is_known = match store_id {
                 Some(store_id) => self.taken_over.contains(&store_id),
                 None => self.takes_over_unnamed,
@@ -210,12 +209,11 @@ fn named(token: &JoinToken) -> String {
     format!("JoinToken {namespace}/{}", token.name_any())
 }
 
-/// The status was written by a store, though by an earlier release that did not name it.
+/// The status was written by a store, perhaps of an earlier release that did not name itself.
 fn tells_of_store(token: &JoinToken) -> bool {
-    token
-        .status
-        .as_ref()
-        .is_some_and(|status| status.store_epoch.is_some() || status.token_id.is_some())
+    token.status.as_ref().is_some_and(|status| {
+        status.store_id.is_some() || status.store_epoch.is_some() || status.token_id.is_some()
+    })
 }
 
 impl Statuses {

@@ -55,12 +55,10 @@ impl Others {
         })
     }
 
-    /// It is this store's now, whatever was said before.
-    pub fn forget(&self, resource: &JoinToken) {
+    /// The resource of this uid is this store's now, or is gone, whatever was said before.
+    pub fn forget(&self, uid: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if !said.is_empty() {
-            said.remove(&resource.uid().unwrap_or_default());
-        }
+        said.remove(uid);
     }
 
     fn count(&self) {

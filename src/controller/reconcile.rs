@@ -5,7 +5,9 @@ mod look;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube::core::DynamicObject;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
@@ -23,7 +25,7 @@ use super::latest::Latest;
 use super::namespaces::Namespaces;
 use super::others::Others;
 use super::ownership::Scope;
-use super::plan::{Then, in_ending_namespace, plan};
+use super::plan::{Then, in_ending_namespace, of_another_store, plan};
 use super::refusal::{is_refused_with_namespace, told_of};
 use super::rewrites::{Pause, Rewrites};
 use super::same_node::SameNode;
@@ -130,8 +132,11 @@ impl Reconciler {
     }
 
     async fn look_and_act(&self, resource: JoinToken, mut source: Source) -> Result<Looked, Error> {
-        if !self.scope.serves(&resource) || self.is_left_alone(&resource).await? {
+        if !self.scope.serves(&resource) {
             return Ok(Looked::Settled(None));
+        }
+        if self.is_left_alone(&resource).await? {
+            return self.end_own(&resource, source).await;
         }
         let pause = self.rewrites.pause(&resource, self.changed_at(&resource));
         if let Some(pause) = pause.filter(|pause| !pause.is_asked_anew) {
@@ -200,11 +205,20 @@ impl Reconciler {
         Err(error)
     }
 
+    /// The resource has been deleted: what was said of it is said anew of one that comes in its place.
+    pub fn forget(&self, resource: &ObjectRef<DynamicObject>) {
+        let namespace = resource.namespace.as_deref().unwrap_or_default();
+        self.same_node.forget(namespace, &resource.name);
+        if let Some(uid) = &resource.extra.uid {
+            self.others.forget(uid);
+        }
+    }
+
     /// Whether the resource is another store's, which is said.
     async fn is_left_alone(&self, resource: &JoinToken) -> Result<bool, Error> {
         let founded = self.store.founded().ok_or(Error::NotFounded)?;
         let Some(other) = self.scope.other(resource) else {
-            self.others.forget(resource);
+            self.others.forget(&resource.uid().unwrap_or_default());
             return Ok(false);
         };
         if let Some(notice) = self.others.say(resource, &other, founded.store_id) {
@@ -213,6 +227,25 @@ impl Reconciler {
                 .await?;
         }
         Ok(true)
+    }
+
+    /// Ends the token that this store issued for a resource of another store, if it is deleted or revoked. Nothing is written
+    /// to the resource.
+    async fn end_own(&self, resource: &JoinToken, source: Source) -> Result<Looked, Error> {
+        let Some(effect) = of_another_store(resource, self.in_force(resource).as_ref()) else {
+            return Ok(Looked::Settled(None));
+        };
+        if source == Source::Watched {
+            return Ok(Looked::Outdated);
+        }
+        tracing::warn!(
+            namespace = resource.namespace(),
+            name = resource.name_any(),
+            "a JoinToken that is another store's was deleted or revoked: the token that this store had issued for it ends"
+        );
+        self.metrics.effected(effect.name());
+        self.effects.perform(resource, &effect).await?;
+        Ok(Looked::Settled(None))
     }
 
     /// Says of another resource that names the same machine.

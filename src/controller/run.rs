@@ -299,6 +299,7 @@ fn report(context: &Context, result: Reconciled) {
                 namespace: resource.namespace.clone().unwrap_or_default(),
                 name: resource.name.clone(),
             });
+            context.reconciler.forget(&resource);
             tracing::trace!(%resource, "woken for a resource that is not there");
         }
         Err(controller::Error::QueueError(error)) => {

@@ -44,6 +44,16 @@ impl SameNode {
         named.keys().find(|other| **other != name).cloned()
     }
 
+    /// A resource is gone. Its last state is not known any more, so each machine of its namespace is looked through.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.rows().retain(|(of, _), named| {
+            if of == namespace {
+                named.remove(name);
+            }
+            !named.is_empty()
+        });
+    }
+
     /// What to say of the resource and another that was read just now, once; `None` if it names no machine of the resource's.
     pub fn say(
         &self,
@@ -110,6 +120,18 @@ mod tests {
         let notice = same.say(&two, Some(&one), "one").unwrap();
         assert!(notice.note.contains("JoinToken one"), "{}", notice.note);
         assert_eq!(same.note(&two), None);
+    }
+
+    #[test]
+    fn what_is_gone_takes_no_room() {
+        let same = SameNode::default();
+        same.note(&resource("one", "edge-7"));
+        same.note(&resource("two", "edge-7"));
+        same.forget("elsewhere", "one");
+        same.forget("edge", "one");
+        assert_eq!(same.rows().len(), 1);
+        same.forget("edge", "two");
+        assert!(same.rows().is_empty());
     }
 
     #[test]

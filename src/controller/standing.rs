@@ -111,6 +111,14 @@ impl InForce {
         }
     }
 
+    /// It can still admit somebody, or has and the machine is not barred.
+    pub fn can_be_revoked(&self) -> bool {
+        let record = self.record.as_ref();
+        let admission = record.and_then(|record| record.admission.as_ref());
+        let is_unbarred = admission.is_some_and(|admission| admission.barred.is_none());
+        self.is_live() || (self.phase == Phase::Consumed && is_unbarred)
+    }
+
     /// It can still admit somebody.
     pub const fn is_live(&self) -> bool {
         !self.phase.is_terminal()

@@ -98,6 +98,12 @@ impl Witness {
             return false;
         };
         match self.told {
+            // Of the mark of an earlier commit: who led is not known.
+            Told::Entry(Reached {
+                term,
+                node: 0,
+                index,
+            }) => (last.term, last.index) >= (term, index),
             Told::Entry(entry) => last >= entry,
             Told::Index(index) => last.index >= index,
         }
@@ -170,6 +176,7 @@ mod tests {
         };
         let entry = Told::Entry(reached(3, 7, 17));
         let index = Told::Index(17);
+        let of_before = Told::Entry(reached(3, 0, 17));
         for (told, log, is_met) in [
             (entry, None, false),
             (entry, last(3, 7, 16), false),
@@ -178,6 +185,9 @@ mod tests {
             (entry, last(3, 7, 17), true),
             (entry, last(3, 8, 5), true),
             (entry, last(4, 1, 5), true),
+            (of_before, last(3, 7, 16), false),
+            (of_before, last(3, 7, 17), true),
+            (of_before, last(4, 1, 5), true),
             (index, None, false),
             (index, last(9, 1, 16), false),
             (index, last(1, 1, 17), true),

@@ -250,6 +250,33 @@ async fn a_claim_counts_for_the_resource_that_it_was_made_for() {
     ground.remove().await;
 }
 
+/// Whoever may write the status must not be able to keep a token alive that is revoked or whose resource is deleted.
+#[tokio::test]
+async fn a_token_ends_with_its_resource_though_the_status_names_another_store() {
+    let ground = Ground::new("still-ours").await;
+    let operator = ground.operator();
+    for name in ["revoked", "deleted", "alone"] {
+        ground.create(name, json!({})).await;
+        ground.wait_for_phase(name, "Issued").await;
+        let status = json!({"storeId": OTHER.to_string()});
+        ground.forge_status(name, status).await;
+    }
+    ground
+        .patch("revoked", json!({"spec": {"revoked": true}}))
+        .await;
+    ground.delete("deleted").await;
+    for name in ["revoked", "deleted"] {
+        ground
+            .until("the token to have ended", async || {
+                ground.record(name).phase == StorePhase::Aborted
+            })
+            .await;
+    }
+    assert_eq!(ground.record("alone").phase, StorePhase::Issued);
+    operator.stop().await;
+    ground.remove().await;
+}
+
 #[tokio::test]
 async fn what_a_store_that_is_gone_for_good_left_is_taken_over_as_used() {
     let lost = Ground::new("take-over").await;

@@ -75,7 +75,7 @@ impl Stopped {
     }
 
     /// The volumes in use last are lost, and a new store is made of one of the copies.
-    async fn is_recovered(mut self) {
+    async fn recover(mut self) {
         let group = &mut self.group;
         let aside = set_aside(group, 1);
         let what = ["store", "recover", text(&aside)];
@@ -208,7 +208,7 @@ async fn a_group_that_is_set_back_with_keys_object_and_join_tokens_admits_nobody
 
     all.set_back(With::Everything).await;
     none_starts(&all.group);
-    all.is_recovered().await;
+    all.recover().await;
 }
 
 /// The volumes with the keys, of which the mark tells, and with the mark in the same object, of which the statuses tell.
@@ -248,5 +248,5 @@ async fn a_group_that_is_set_back_with_keys_or_mark_has_no_leader_until_one_is_c
     all.goes_on("twice-more").await;
 
     all.set_back(With::Object).await;
-    all.is_recovered().await;
+    all.recover().await;
 }

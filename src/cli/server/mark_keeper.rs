@@ -130,7 +130,7 @@ impl MarkKeeper {
         }
     }
 
-    /// Keeps it until told to stop, and then writes what is not written yet.
+    /// Keeps it until told to stop, when nothing is served any more, and then writes how far the log has come.
     ///
     /// # Errors
     /// Another process goes on with a copy of the data folder.
@@ -179,7 +179,7 @@ impl MarkKeeper {
                 },
             }
         }
-        if is_due && led {
+        if self.is_ours() && self.store.reached() > self.written {
             self.write().await;
         }
         Ok(())

@@ -41,6 +41,8 @@ pub struct Replica {
     /// Whether it leaves its group for good when it stops; `None`: it does not.
     pub(super) leaving: Option<Leaving>,
     pub(super) parts: Parts,
+    /// Keeps the mark: as long as anything may be committed, and then once more.
+    pub(super) mark: Parts,
     /// Writes down what is applied: longer than all other parts, whose last doings it tells too.
     pub(super) audit: Parts,
 }
@@ -122,6 +124,7 @@ impl Replica {
         tokio::select! {
             reason = fatal => stopped(&self.raft, &reason),
             failure = self.audit.until_one_ends() => failure,
+            failure = self.mark.until_one_ends() => failure,
             failure = self.parts.until_one_ends() => failure,
         }
     }
@@ -130,6 +133,7 @@ impl Replica {
     pub async fn shut_down(mut self) {
         self.raft.hand_over().await;
         self.parts.stop().await;
+        self.mark.stop().await;
         self.audit.stop().await;
         // Whoever of the group asks from now on would be told of a store that has stopped.
         if let Some(way) = &self.way {

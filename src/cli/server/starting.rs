@@ -114,8 +114,8 @@ impl<'a> Starting<'a> {
             Arc::clone(&opened.store),
         );
         let mut replica = self.replica(opened, raft, guard.in_order());
-        let stop = replica.parts.stop_token();
-        replica.parts.spawn("mark", mark_keeper.run(stop));
+        let stop = replica.mark.stop_token();
+        replica.mark.spawn("mark", mark_keeper.run(stop));
         replica.parts.spawn_until_stop("key guard", guard.run());
         replica.show_keys();
         match self.serve(&mut replica, lone_ports).await {
@@ -254,6 +254,7 @@ impl<'a> Starting<'a> {
             way: self.way.take(),
             leaving: None,
             parts: std::mem::take(&mut self.parts),
+            mark: Parts::default(),
             audit: std::mem::take(&mut self.audit),
         }
     }

@@ -12,6 +12,7 @@ mod obstacle;
 mod secrets;
 mod status;
 
+use crate::api::JoinToken;
 use crate::api::{EventReason, ReissuePolicy};
 use crate::lifecycle::{Phase, Reason};
 
@@ -134,13 +135,19 @@ fn to_be_revoked<'a>(view: &'a View<'_>) -> Option<&'a InForce> {
     if !view.resource.spec.revoked || matches!(view.standing.relation, Relation::New) {
         return None;
     }
-    let unbarred = in_force.phase == Phase::Consumed
-        && in_force
-            .record
-            .as_ref()
-            .and_then(|record| record.admission.as_ref())
-            .is_some_and(|admission| admission.barred.is_none());
-    (in_force.is_live() || unbarred).then_some(in_force)
+    in_force.can_be_revoked().then_some(in_force)
+}
+
+/// What a resource that is another store's still asks of this one: to end the token that this one issued for it. Whoever has
+/// another store's id written to the status must not be able to prevent that.
+pub fn of_another_store(resource: &JoinToken, in_force: Option<&InForce>) -> Option<Effect> {
+    let in_force = in_force?;
+    if resource.metadata.deletion_timestamp.is_some() {
+        let is_live = in_force.is_live();
+        return is_live.then_some(Effect::Abort(in_force.token_id, Reason::Deleted));
+    }
+    let is_revoked = resource.spec.revoked && in_force.can_be_revoked();
+    is_revoked.then_some(Effect::Revoke(in_force.token_id, Reason::Revoked))
 }
 
 fn wants_registration(view: &View<'_>) -> bool {

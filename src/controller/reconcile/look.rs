@@ -102,6 +102,13 @@ impl Reconciler {
         }
     }
 
+    /// The issuance in force for a resource, whatever namespace of the name it was for.
+    pub(super) fn in_force(&self, resource: &JoinToken) -> Option<InForce> {
+        let entry = self.store.issuance(&issuance_of(resource))?;
+        let record = self.store.record(&entry.token_id);
+        Some(InForce::of_entry(&entry, record, &entry.namespace_uid))
+    }
+
     fn standing(&self, resource: &JoinToken, namespace_uid: &str) -> Standing {
         let entry = self.store.issuance(&issuance_of(resource));
         let in_force = entry.as_ref().map(|entry| {
