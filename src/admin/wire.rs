@@ -111,7 +111,8 @@ pub struct MemberOfGroup {
     /// How far its clock is ahead of that of the asked replica, in milliseconds.
     pub clock_ahead_ms: Option<i64>,
     /// `ok`, `silent` (not heard of for 3 seconds), `behind` (more than 1000 entries), `stalled` (heard of, and yet it is not served
-    /// its log, does not come on with it, or nothing is committed), or `clock` (more than 30 seconds off).
+    /// its log, does not come on with it, or nothing is committed), `incomplete` (of the asked replica: its log lacks what is known
+    /// to be committed), or `clock` (more than 30 seconds off).
     pub health: String,
 }
 

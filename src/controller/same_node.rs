@@ -10,12 +10,52 @@ use crate::api::{EventReason, JoinToken, Phase};
 
 use super::effect::Notice;
 
-/// The names of JoinTokens by namespace and the machine that they name, and whether it was said of each that another names
-/// that machine.
+/// Which JoinTokens name the same machine.
 #[derive(Default)]
 pub(super) struct SameNode(Mutex<Rows>);
 
-type Rows = HashMap<(String, String), BTreeMap<String, bool>>;
+#[derive(Default)]
+struct Rows {
+    /// The names of JoinTokens by namespace and the machine that they name, and whether it was said of each that another names
+    /// that machine.
+    named: HashMap<(String, String), BTreeMap<String, bool>>,
+    /// The machines by namespace and name of the JoinToken: of one that is gone nothing else is known.
+    machines: HashMap<(String, String), String>,
+}
+
+impl Rows {
+    /// The JoinToken does not name this machine any more.
+    fn remove(&mut self, key: &(String, String), name: &str) {
+        let of = (key.0.clone(), name.to_owned());
+        if self.machines.get(&of) == Some(&key.1) {
+            self.machines.remove(&of);
+        }
+        if let Some(named) = self.named.get_mut(key) {
+            named.remove(name);
+            if named.is_empty() {
+                self.named.remove(key);
+            }
+        }
+    }
+
+    /// The JoinToken names no machine any more.
+    fn forget(&mut self, namespace: &str, name: &str) {
+        let of = (namespace.to_owned(), name.to_owned());
+        if let Some(machine) = self.machines.get(&of) {
+            self.remove(&(of.0, machine.clone()), name);
+        }
+    }
+
+    /// The JoinToken names this machine and, if it named another before, that one no more. All that name it.
+    fn insert(&mut self, key: (String, String), name: &str) -> &mut BTreeMap<String, bool> {
+        let of = (key.0.clone(), name.to_owned());
+        match self.machines.insert(of, key.1.clone()) {
+            Some(before) if before != key.1 => self.remove(&(key.0.clone(), before), name),
+            _ => {}
+        }
+        self.named.entry(key).or_default()
+    }
+}
 
 impl SameNode {
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -28,15 +68,10 @@ impl SameNode {
         let (key, name) = key_of(resource);
         let mut rows = self.rows();
         if !counts(resource) {
-            if let Some(named) = rows.get_mut(&key) {
-                named.remove(&name);
-                if named.is_empty() {
-                    rows.remove(&key);
-                }
-            }
+            rows.forget(&key.0, &name);
             return None;
         }
-        let named = rows.entry(key).or_default();
+        let named = rows.insert(key, &name);
         // Who was told of one other knows.
         if *named.entry(name.clone()).or_default() {
             return None;
@@ -44,14 +79,9 @@ impl SameNode {
         named.keys().find(|other| **other != name).cloned()
     }
 
-    /// A resource is gone. Its last state is not known any more, so each machine of its namespace is looked through.
+    /// The resource is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
-        self.rows().retain(|(of, _), named| {
-            if of == namespace {
-                named.remove(name);
-            }
-            !named.is_empty()
-        });
+        self.rows().forget(namespace, name);
     }
 
     /// What to say of the resource and another that was read just now, once; `None` if it names no machine of the resource's.
@@ -63,11 +93,11 @@ impl SameNode {
     ) -> Option<Notice> {
         let (key, own_name) = key_of(resource);
         let mut rows = self.rows();
-        let named = rows.get_mut(&key)?;
         if !other.is_some_and(|other| key_of(other).0 == key && counts(other)) {
-            named.remove(name);
+            rows.remove(&key, name);
             return None;
         }
+        let named = rows.named.get_mut(&key)?;
         let was_said = std::mem::replace(named.get_mut(&own_name)?, true);
         (!was_said).then(|| Notice {
             reason: EventReason::NodeNameShared,
@@ -129,9 +159,10 @@ mod tests {
         same.note(&resource("two", "edge-7"));
         same.forget("elsewhere", "one");
         same.forget("edge", "one");
-        assert_eq!(same.rows().len(), 1);
+        assert_eq!(same.rows().named.len(), 1);
         same.forget("edge", "two");
-        assert!(same.rows().is_empty());
+        assert!(same.rows().named.is_empty());
+        assert!(same.rows().machines.is_empty());
     }
 
     #[test]

@@ -6,8 +6,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use jointoken::joiner::{JoinError, JoinFailure, Joined, join};
-use jointoken::lifecycle::Operation;
-use jointoken::store::StoreError;
 use tempfile::TempDir;
 
 use crate::caller::new_key;
@@ -100,12 +98,7 @@ async fn what_the_door_does_not_give_again_is_named() {
 async fn a_lost_certificate_that_was_not_acknowledged_is_had_again() {
     let world = World::open().await;
     let token = world.plain_token().await;
-    world.store.play(
-        |operation| match matches!(operation, Operation::Acknowledge(_)) {
-            true => Play::Fail(StoreError::NoLeader),
-            false => Play::Pass,
-        },
-    );
+    world.refuse_acknowledgements();
     let folder = TempDir::new().unwrap();
     world.join(&token, folder.path()).await.unwrap();
     world.store.play(|_| Play::Pass);

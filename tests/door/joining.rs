@@ -376,12 +376,7 @@ async fn the_next_door_is_asked_when_one_is_closed() {
 async fn an_answer_that_cannot_be_acknowledged_is_a_warning() {
     let world = World::open().await;
     let token = world.plain_token().await;
-    world.store.play(
-        |operation| match matches!(operation, Operation::Acknowledge(_)) {
-            true => Play::Fail(StoreError::NoLeader),
-            false => Play::Pass,
-        },
-    );
+    world.refuse_acknowledgements();
     let folder = TempDir::new().unwrap();
     let joined = world.join(&token, folder.path()).await.unwrap();
     let why = joined.unacknowledged.unwrap();

@@ -10,11 +10,11 @@ use jointoken::clock::{Clock, ManualClock};
 use jointoken::joiner::{Join, JoinError, Joined, join};
 use jointoken::lifecycle::command::{AdoptKey, Bindings, Founded, RaiseRules, Register};
 use jointoken::lifecycle::outcome::{AdoptKeyOutcome, FoundedOutcome, RegisterOutcome};
-use jointoken::lifecycle::{Issuance, Phase, Record, Settings, State};
+use jointoken::lifecycle::{Issuance, Operation, Phase, Record, Settings, State};
 use jointoken::net::Proxies;
 use jointoken::pki::{Authority, CaRole, DoorIdentity, TrustDomain};
 use jointoken::store::reference::InMemoryStore;
-use jointoken::store::{TokenStore, submit};
+use jointoken::store::{StoreError, TokenStore, submit};
 use jointoken::token::{
     Claims, Delivery, JoinTokenString, KeyId, KeyRing, NodePattern, OfflinePolicy, Presented,
     Purpose, SigningKey, StoreId, TokenId, mint,
@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::observed::Recorder;
-use crate::script::ScriptedStore;
+use crate::script::{Play, ScriptedStore};
 
 /// When every world begins, milliseconds since the epoch.
 pub const START: u64 = 1_790_000_000_000;
@@ -309,6 +309,16 @@ impl World {
     /// Runs `jointoken join` in this folder.
     pub async fn join(&self, token: &Token, folder: &Path) -> Result<Joined, JoinError> {
         join(self.joining(&token.text, folder)).await
+    }
+
+    /// From here on the store answers no acknowledgement.
+    pub fn refuse_acknowledgements(&self) {
+        self.store.play(
+            |operation| match matches!(operation, Operation::Acknowledge(_)) {
+                true => Play::Fail(StoreError::NoLeader),
+                false => Play::Pass,
+            },
+        );
     }
 
     pub fn record(&self, token: &Token) -> Record {

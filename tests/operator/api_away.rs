@@ -10,6 +10,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::cluster::{Ground, said, variable};
+use crate::kubeconfig;
 use crate::place::Place;
 use crate::port;
 use crate::program::{Machine, finish, jointoken, text};
@@ -327,15 +328,7 @@ fn answers(answer: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
 fn what_the_api_server_says_is_told_as_prose() {
     let place = Standalone::new();
     let kubeconfig = place.path("kubeconfig");
-    let write = |server: &str| {
-        let content = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {"server": server}}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        });
-        std::fs::write(&kubeconfig, content.to_string()).unwrap();
-    };
+    let write = |server: &str| kubeconfig::write(&kubeconfig, server);
     let data = place.data();
     let found = |environment: &[(&str, &str)]| {
         let mut command = jointoken();

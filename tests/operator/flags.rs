@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::kubeconfig;
 use crate::place::Place;
 use crate::program::{finish, jointoken, run, text};
 use crate::standalone::Standalone;
@@ -196,13 +197,7 @@ async fn the_operator_says_what_is_wrong_with_its_flags() {
     }
     let mut unreachable = place.setup();
     let kubeconfig = place.path("kubeconfig");
-    let content = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "clusters": [{"name": "it", "cluster": {"server": "http://127.0.0.1:9"}}],
-        "users": [{"name": "it", "user": {}}],
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-    });
-    fs::write(&kubeconfig, content.to_string()).unwrap();
+    kubeconfig::write(&kubeconfig, "http://127.0.0.1:9");
     unreachable.environment = vec![("KUBECONFIG".to_owned(), text(&kubeconfig).to_owned())];
     let waiting = unreachable.spawn();
     waiting.wait_for_log("is the Kubernetes API running");

@@ -7,6 +7,7 @@
 #[path = "../api_rules/cluster.rs"]
 mod cluster;
 mod copies;
+mod kubeconfig;
 #[path = "../marks/marks.rs"]
 mod marks;
 mod place;

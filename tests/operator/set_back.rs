@@ -12,7 +12,6 @@ use serde_json::json;
 use crate::copies::{Copied, OBJECT, With, copy_folder, objects, set_back};
 use crate::place::Place;
 use crate::program::{Machine, run, text};
-use crate::replicas::Replicas;
 use crate::restored_cluster::{json_of, restore_into};
 use crate::restoring::contents;
 use crate::server::Setup;
@@ -156,71 +155,6 @@ async fn a_volume_that_was_set_back_is_refused_whatever_is_set_back_with_it() {
     Machine::new().join(&fresh).ok();
     assert!(operator.terminate().0.success());
     place.remove().await;
-}
-
-#[tokio::test]
-async fn a_group_that_was_set_back_elects_nobody_and_one_current_replica_leads_it() {
-    let mut group = Replicas::of_three("set-back-all").await;
-    let mut tokens = Vec::new();
-    for name in ["a", "b", "c"] {
-        tokens.push(group.place.issue(name, json!({})).await);
-    }
-    (0..3).for_each(|ordinal| group.kill(ordinal));
-    let copies = [0, 1, 2].map(|ordinal| group.place.path(&format!("copy-{ordinal}")));
-    let currents = [0, 1, 2].map(|ordinal| group.place.path(&format!("current-{ordinal}")));
-    for (ordinal, copy) in copies.iter().enumerate() {
-        copy_folder(&group.data(ordinal), copy);
-        group.start(ordinal);
-    }
-    group.until_whole(3).await;
-    for (name, token) in ["a", "b", "c"].iter().zip(&tokens) {
-        Machine::new().join(token).ok();
-        group.place.wait_for_phase(name, "Consumed").await;
-    }
-    let late = group.place.issue("late", json!({})).await;
-    Machine::new().join(&late).ok();
-    group.place.wait_for_phase("late", "Consumed").await;
-    tokens.push(late);
-    for ordinal in 0..3 {
-        assert!(group.take(ordinal).terminate().0.success());
-        copy_folder(&group.data(ordinal), &currents[ordinal]);
-        set_back(&group.data(ordinal), &copies[ordinal]);
-    }
-
-    (0..3).for_each(|ordinal| group.start(ordinal));
-    for ordinal in 0..3 {
-        group.server(ordinal).wait_for_log("does not campaign");
-        let says = "all that are there were set back";
-        group.server(ordinal).wait_for_log(says);
-        assert!(group.answers(ordinal, "/readyz", 503));
-        let door = group.door_url(ordinal);
-        let late = Machine::new().join_with(&tokens[0], &["--url", &door, "--timeout", "1s"]);
-        assert_ne!(late.code, Some(0), "{late:?}");
-    }
-
-    // A majority of them: the one that is current leads.
-    group.kill(2);
-    set_back(&group.data(2), &currents[2]);
-    group.start(2);
-    group.until_whole(3).await;
-    // One of them.
-    let leader = group.leader().await;
-    let one = (leader + 1) % 3;
-    group.kill(one);
-    set_back(&group.data(one), &copies[one]);
-    group.start(one);
-    // Who led when it was set back sends again what it had acknowledged.
-    let lacks = "a replica lacks entries which it had acknowledged";
-    group.server(leader).wait_for_log(lacks);
-    group.until_whole(3).await;
-    for token in &tokens {
-        for ordinal in 0..3 {
-            let door = group.door_url(ordinal);
-            let late = Machine::new().join_with(token, &["--url", &door]);
-            late.fails(5, &["used"]);
-        }
-    }
-    group.remove().await;
 }
 
 #[test]

@@ -250,3 +250,62 @@ async fn a_group_that_is_set_back_with_keys_or_mark_has_no_leader_until_one_is_c
     all.set_back(With::Object).await;
     all.recover().await;
 }
+
+#[tokio::test]
+async fn a_group_that_was_set_back_elects_nobody_and_one_current_replica_leads_it() {
+    let mut group = Replicas::of_three("set-back-all").await;
+    let mut tokens = Vec::new();
+    for name in ["a", "b", "c"] {
+        tokens.push(group.place.issue(name, json!({})).await);
+    }
+    (0..3).for_each(|ordinal| group.kill(ordinal));
+    let copies = copy(&group, "copy");
+    start(&mut group).await;
+    for (name, token) in ["a", "b", "c"].iter().zip(&tokens) {
+        Machine::new().join(token).ok();
+        group.place.wait_for_phase(name, "Consumed").await;
+    }
+    let late = group.place.issue("late", json!({})).await;
+    Machine::new().join(&late).ok();
+    group.place.wait_for_phase("late", "Consumed").await;
+    tokens.push(late);
+    let currents = stop(&mut group, "current");
+    for (ordinal, copy) in copies.iter().enumerate() {
+        set_back(&group.data(ordinal), copy);
+    }
+
+    (0..3).for_each(|ordinal| group.start(ordinal));
+    for ordinal in 0..3 {
+        group.server(ordinal).wait_for_log("does not campaign");
+        let says = "all that are there were set back";
+        group.server(ordinal).wait_for_log(says);
+        assert!(group.answers(ordinal, "/readyz", 503));
+        let door = group.door_url(ordinal);
+        let late = Machine::new().join_with(&tokens[0], &["--url", &door, "--timeout", "1s"]);
+        assert_ne!(late.code, Some(0), "{late:?}");
+    }
+
+    // A majority of them: the one that is current leads.
+    group.kill(2);
+    set_back(&group.data(2), &currents[2]);
+    group.start(2);
+    group.until_whole(3).await;
+    // One of them.
+    let leader = group.leader().await;
+    let one = (leader + 1) % 3;
+    group.kill(one);
+    set_back(&group.data(one), &copies[one]);
+    group.start(one);
+    // Who led when it was set back sends again what it had acknowledged.
+    let lacks = "a replica lacks entries which it had acknowledged";
+    group.server(leader).wait_for_log(lacks);
+    group.until_whole(3).await;
+    for token in &tokens {
+        for ordinal in 0..3 {
+            let door = group.door_url(ordinal);
+            let late = Machine::new().join_with(token, &["--url", &door]);
+            late.fails(5, &["used"]);
+        }
+    }
+    group.remove().await;
+}

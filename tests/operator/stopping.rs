@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::kubeconfig;
 use crate::program::text;
 use crate::server::{Setup, wait_until};
 use crate::standalone::{Standalone, create};
@@ -20,13 +21,7 @@ fn told_to_stop_while_it_waits_for_kubernetes_it_stops_at_once() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let kubeconfig = place.path("kubeconfig");
     let server = format!("http://{}", silent.local_addr().unwrap());
-    let content = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "clusters": [{"name": "it", "cluster": {"server": server}}],
-        "users": [{"name": "it", "user": {}}],
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-    });
-    std::fs::write(&kubeconfig, content.to_string()).unwrap();
+    kubeconfig::write(&kubeconfig, &server);
     let data = place.data();
     let arguments = [
         "operator",

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::cluster::variable;
 use crate::copies::{Copied, With, copy_folder, set_back};
+use crate::kubeconfig;
 use crate::place::Place;
 use crate::program::{Machine, text};
 use crate::server::{Setup, wait_until};
@@ -72,14 +73,8 @@ impl Gate {
 
     /// The operator, whose way to the API server leads through this.
     fn through(&self, place: &Place) -> Setup {
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "gate",
-            "clusters": [{"name": "gate", "cluster": {"server": format!("http://127.0.0.1:{}", self.port)}}],
-            "contexts": [{"name": "gate", "context": {"cluster": "gate", "user": "gate"}}],
-            "users": [{"name": "gate", "user": {}}],
-        });
         let path = place.path("through");
-        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        kubeconfig::write(&path, &format!("http://127.0.0.1:{}", self.port));
         let mut setup = place.setup();
         setup.environment.retain(|(name, _)| name != "KUBECONFIG");
         let kubeconfig = ("KUBECONFIG".to_owned(), text(&path).to_owned());

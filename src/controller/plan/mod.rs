@@ -12,10 +12,8 @@ mod obstacle;
 mod secrets;
 mod status;
 
-use crate::api::JoinToken;
-use crate::api::{EventReason, ReissuePolicy};
+use crate::api::{EventReason, JoinToken, ReissuePolicy};
 use crate::lifecycle::{Phase, Reason};
-
 use crate::store::StoreError;
 
 use super::effect::{Effect, Notice};

@@ -118,6 +118,10 @@ impl Collector for Phases {
     }
 }
 
+fn number(of: usize) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
+}
+
 impl ControllerMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
@@ -201,14 +205,12 @@ impl ControllerMetrics {
 
     /// The StatefulSet has so many replicas, of which so many are let into the group.
     pub fn scaled(&self, wanted: usize, in_group: usize) {
-        let number = |of| i64::try_from(of).unwrap_or(i64::MAX);
         self.replicas_wanted.set(number(wanted));
         self.replicas_in_group.set(number(in_group));
     }
 
     /// JoinTokens are watched in so many places, of which so many cannot be listed.
     pub fn watched(&self, places: usize, failing: usize) {
-        let number = |of| i64::try_from(of).unwrap_or(i64::MAX);
         self.watches.set(number(places));
         self.watches_failing.set(number(failing));
     }
