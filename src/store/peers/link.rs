@@ -16,7 +16,6 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use rand::Rng as _;
 
 use crate::faults::{self, Fault};
 use crate::store::snapshot::Image;
@@ -24,19 +23,14 @@ use crate::store::types::{LogId, Member, NodeId, TypeConfig};
 use crate::token::StoreId;
 
 use super::acknowledged::Acknowledged;
-use super::message::{ANYBODY, Answer, Append, Ask, Piece, Refusal, Reply, Request};
+use super::message::{ANYBODY, Answer, Append, Ask, Refusal, Reply, Request};
 use super::transport::{CallError, PeerAddress, Transport};
 use super::whereabouts::Whereabouts;
 
 /// How long an answer to appended entries is waited for: a peer's disk may be slow for once.
 const APPEND: Duration = Duration::from_secs(2);
-/// How long that to a piece of a snapshot is; the last one is answered when all of it is installed.
-const PIECE: Duration = Duration::from_secs(10);
-const LAST_PIECE: Duration = Duration::from_secs(60);
 /// So many requests to append are on their way at once.
 const PIPELINE: usize = 32;
-/// So long a piece of a snapshot is: small enough that what else is sent need not wait for it.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Why there is no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +42,7 @@ pub(crate) enum AskError {
 }
 
 impl AskError {
-    fn no_answer(why: impl ToString) -> Self {
+    pub(super) fn no_answer(why: impl ToString) -> Self {
         Self::Call(CallError::NoAnswer(why.to_string()))
     }
 }
@@ -145,7 +139,7 @@ impl<Rt: AsyncRuntime> Link<Rt> {
         known.unwrap_or_else(|| self.began_at.clone())
     }
 
-    fn ask(
+    pub(super) fn ask(
         &self,
         ask: Ask,
         patience: Duration,
@@ -218,43 +212,6 @@ impl<Rt: AsyncRuntime> Link<Rt> {
                 last,
             } => Ok(VoteResponse::new(vote, last, granted)),
             _ => Err(another_answer()),
-        }
-    }
-
-    /// Sends all of it, piece by piece. Each waits for the one before: what else is sent comes in between.
-    async fn send_snapshot(
-        &self,
-        vote: VoteOf<TypeConfig<Rt>>,
-        snapshot: SnapshotOf<TypeConfig<Rt>, Image>,
-    ) -> Result<SnapshotResponse<TypeConfig<Rt>>, AskError> {
-        let Image {
-            state: image,
-            removed,
-        } = snapshot.snapshot;
-        let crc32c = crc32c::crc32c(&image);
-        let transfer = Rt::thread_rng().next_u64();
-        let mut offset = 0;
-        loop {
-            let end = image.len().min(offset + PIECE_BYTES);
-            let piece = Piece {
-                vote,
-                transfer,
-                meta: snapshot.meta.clone(),
-                removed: removed.clone(),
-                offset: offset as u64,
-                total: image.len() as u64,
-                bytes: image[offset..end].to_vec(),
-                crc32c,
-            };
-            let is_last = end == image.len();
-            let patience = if is_last { LAST_PIECE } else { PIECE };
-            match self.ask(Ask::Snapshot(piece), patience).await? {
-                Reply::Received(known) if is_last || known > vote => {
-                    return Ok(SnapshotResponse::new(known));
-                }
-                Reply::Received(_) => offset = end,
-                _ => return Err(AskError::no_answer("a piece of the snapshot was lost")),
-            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod doubles;
 mod forwards;
 mod link;
 mod message;
+mod pieces;
 #[cfg(debug_assertions)]
 mod promise;
 mod roster;

@@ -1,6 +1,6 @@
 //! What is answered to peers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -16,26 +16,16 @@ use openraft::storage::Snapshot;
 use crate::store::inner::Inner;
 use crate::store::snapshot::Image;
 use crate::store::token_store::StoreError;
-use crate::store::types::{NodeId, TypeConfig, Vote};
+use crate::store::types::{NodeId, TypeConfig};
 
 use super::message::{ANYBODY, Answer, Append, Ask, Piece, Refusal, Reply, Request, Unreadable};
+use super::pieces::Incoming;
 use super::transport::{PeerAddress, PeerService};
-
-/// No snapshot is longer: a peer that says so is not believed. Some 40 million tokens.
-const LONGEST_IMAGE: u64 = 8 << 30;
 
 /// Answers peers for one replica.
 pub(crate) struct Service<Rt: AsyncRuntime> {
     store: Arc<Inner<Rt>>,
-    incoming: Arc<Mutex<Option<Incoming>>>,
-}
-
-/// A snapshot of which not all is there yet. There is one at a time: a later one takes its place, unless an earlier leader sends it.
-struct Incoming {
-    from: NodeId,
-    vote: Vote,
-    transfer: u64,
-    image: Vec<u8>,
+    incoming: Arc<Incoming>,
 }
 
 impl<Rt: AsyncRuntime> Service<Rt> {
@@ -107,7 +97,7 @@ fn check<Rt: AsyncRuntime>(
 
 async fn reply<Rt: AsyncRuntime>(
     store: &Arc<Inner<Rt>>,
-    incoming: &Mutex<Option<Incoming>>,
+    incoming: &Incoming,
     address: &PeerAddress,
     request: Request,
 ) -> Reply {
@@ -220,8 +210,8 @@ fn refuse<Rt: AsyncRuntime>(_: RaftError<TypeConfig<Rt>>) -> Reply {
 
 /// Takes a piece; with the last one installs the whole.
 async fn receive<Rt: AsyncRuntime>(
-    store: &Inner<Rt>,
-    incoming: &Mutex<Option<Incoming>>,
+    store: &Arc<Inner<Rt>>,
+    incoming: &Incoming,
     from: NodeId,
     piece: Piece,
 ) -> Reply {
@@ -229,62 +219,38 @@ async fn receive<Rt: AsyncRuntime>(
     if known > piece.vote {
         return Reply::Received(known);
     }
-    let Some(image) = put_together(incoming, from, &piece) else {
+    let install = |image| {
+        let installed = install(store.clone(), piece.clone(), image);
+        installed.boxed().shared()
+    };
+    let Some(installing) = incoming.take(from, &piece, install) else {
         return Reply::Lost;
     };
     store.follows();
-    let Some(image) = image else {
-        return Reply::Received(piece.vote);
-    };
-    if crc32c::crc32c(&image) != piece.crc32c {
+    match installing {
+        Some(installing) => installing.await,
+        None => Reply::Received(piece.vote),
+    }
+}
+
+/// `last`: the last piece of it.
+async fn install<Rt: AsyncRuntime>(store: Arc<Inner<Rt>>, last: Piece, image: Vec<u8>) -> Reply {
+    if crc32c::crc32c(&image) != last.crc32c {
         tracing::warn!("a snapshot that was sent here has the wrong checksum");
         return Reply::Lost;
     }
     let snapshot: SnapshotOf<TypeConfig<Rt>, Image> = Snapshot {
-        meta: piece.meta,
+        meta: last.meta,
         snapshot: Image {
             state: Arc::new(image),
-            removed: piece.removed,
+            removed: last.removed,
         },
     };
-    match store
-        .raft()
-        .install_full_snapshot(piece.vote, snapshot)
-        .await
-    {
+    let installed = store.raft().install_full_snapshot(last.vote, snapshot);
+    match installed.await {
         Ok(response) => Reply::Received(response.vote),
         Err(Fatal::Panicked | Fatal::Stopped | Fatal::StorageError(_)) => {
             Reply::Refused(Refusal::Stopped)
         }
     }
-}
-
-/// `None`: it does not fit; `Some(None)`: more is to come; else the whole image.
-fn put_together(
-    incoming: &Mutex<Option<Incoming>>,
-    from: NodeId,
-    piece: &Piece,
-) -> Option<Option<Vec<u8>>> {
-    let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_overtaken = (incoming.as_ref()).is_some_and(|running| running.vote > piece.vote);
-    if piece.offset == 0 && !is_overtaken {
-        *incoming = Some(Incoming {
-            from,
-            vote: piece.vote,
-            transfer: piece.transfer,
-            image: Vec::new(),
-        });
-    }
-    let of_this = |it: &&mut Incoming| it.from == from && it.transfer == piece.transfer;
-    let there = incoming.as_mut().filter(of_this)?;
-    let end = piece.offset.checked_add(piece.bytes.len() as u64)?;
-    if there.image.len() as u64 != piece.offset || end > piece.total || piece.total > LONGEST_IMAGE
-    {
-        return None;
-    }
-    there.image.extend_from_slice(&piece.bytes);
-    if end < piece.total {
-        return Some(None);
-    }
-    incoming.take().map(|whole| Some(whole.image))
 }

@@ -21,9 +21,9 @@ use super::machine::{Excuse, Machine};
 use super::oracle;
 use super::world::{World, health};
 
-/// A group in which everybody runs has a leader whom all know. (A snapshot whose last piece was lost on the way is sent
-/// again only after a minute.)
-pub const WELL: Duration = Duration::from_secs(80);
+/// A group in which everybody runs has a leader whom all know. (A piece of a snapshot that was lost on the way is sent again
+/// only after ten seconds.)
+pub const WELL: Duration = Duration::from_secs(40);
 /// It is thirty seconds until the place of a member that vanished may be taken.
 const REPLACED: Duration = Duration::from_secs(110);
 const GROWN: Duration = Duration::from_secs(80);
