@@ -140,6 +140,7 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::slice;
     use std::sync::Arc;
 
     use futures::FutureExt as _;
@@ -293,7 +294,7 @@ mod tests {
                     assert_eq!(sent.unwrap().vote, VOTE);
                     assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
                     assert_eq!(way.asked.lock().unwrap().len(), pieces + 1);
-                    assert_eq!(*way.installed.lock().unwrap(), [image.clone()]);
+                    assert_eq!(*way.installed.lock().unwrap(), slice::from_ref(&image));
                 }
             }
         }
