@@ -102,7 +102,7 @@ pub(super) fn check(
 
 /// By the last membership in the log, or else in the snapshot.
 fn is_only_voter(snapshot: Option<&SnapshotMeta>, log: &log::Found, node_id: NodeId) -> bool {
-    let entries = log.entries_after(0);
+    let entries = log.entries();
     let in_log = entries.iter().rev().find_map(|entry| match &entry.payload {
         Payload::Membership(membership) => Some(membership),
         _ => None,
@@ -137,7 +137,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 false => 0,
             };
             let is_only_told = behind.iter().all(|witness| witness.entry().is_none());
-            if is_only_told && served >= SERVED {
+            let is_edited = is_only_told && served >= SERVED;
+            if is_edited && !faults::is_on(Fault::EditedStatusBelieved) {
                 tracing::warn!(%witness, "what tells of more than was ever committed has been edited: it is not believed, since this replica has a leader and all that the leader has");
                 lock_of(self.lacking()).witnesses.clear();
                 self.is_complete();
@@ -147,8 +148,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 (looks, before) = (0, Some(last));
             }
             looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(SAY) && is_only_told {
-                self.fail(&format!("its log is not as far as {witness}, and no replica leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
+            // One that is new waits to be let in.
+            if looks.is_multiple_of(SAY) && is_only_told && last.is_some() {
+                self.fail(&format!("its log ends before an entry that was committed: {witness}, and no replica leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
                 return;
             }
             if looks.is_multiple_of(SAY) && last.is_some() {
