@@ -6,7 +6,7 @@
 //! once something tells of more than they will hold, see [`World::until_told`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use jointoken::store::{Reached, Told, Witness};
@@ -16,16 +16,12 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::sim_net::now;
 
 use super::clients::resource;
-use super::machine::Machine;
-use super::oracle;
 use super::world::{World, health};
 
 /// The mark is written at most so often while nobody else comes to lead.
 const EVERY: Duration = Duration::from_secs(10);
 /// A status is written within so many milliseconds after its record was seen to have changed.
 const STATUS_MS: u64 = 1_000;
-/// By then the API server was not away for once, and something was changed.
-const TOLD: Duration = Duration::from_secs(80);
 /// What somebody writes into a status: more than any log holds here.
 const EDITED: u64 = 1_000_000_000;
 
@@ -195,35 +191,4 @@ impl World {
             }
         }
     }
-
-    /// Waits until something tells of more than is in logs that end there; where only the mark helps, until that does.
-    pub async fn until_told(self: &Arc<Self>, ends: &[Option<Reached>], by_mark: bool) {
-        self.until("what is set back is known to be old", TOLD, |world| {
-            let witnesses = world.witnesses();
-            let counts = |of: &&Witness| !by_mark || matches!(of.told, Told::Entry(_));
-            let is_old = |end: &Option<Reached>| {
-                let mut all = witnesses.iter().filter(counts);
-                all.any(|of| match of.told {
-                    Told::Entry(mark) => *end < Some(mark),
-                    Told::Index(index) => end.is_none_or(|end| end.index < index),
-                })
-            };
-            ends.iter().all(is_old)
-        })
-        .await;
-    }
-}
-
-/// Up to where the disk may hold the log if it is set back to what it holds now: what was not synced may be there, or not.
-pub fn end_of(machine: &Machine) -> Option<Reached> {
-    let last = |mut log: jointoken::store::DurableLog| {
-        log.read().ok()?;
-        log.last().map(|last| Reached {
-            term: last.by.term,
-            node: last.by.node,
-            index: last.index,
-        })
-    };
-    let synced = last(oracle::durable_log(&machine.disk));
-    synced.max(last(oracle::written_log(&machine.disk)))
 }

@@ -1,10 +1,11 @@
 //! Disks of a majority, or of all, that are set back together, while something outside of them remembers how far the log was.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jointoken::store::{RaftStore, Reached, Ruler};
+use jointoken::store::{DurableLog, RaftStore, Reached, Ruler, Told, Witness};
 use openraft::AsyncRuntime as _;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
@@ -15,7 +16,7 @@ use crate::sim_runtime::Sim;
 
 use super::machine::{Excuse, Machine};
 use super::oracle;
-use super::outside::{self, Memory};
+use super::outside::Memory;
 use super::reshaping::{SETTLED, WELL};
 use super::world::{World, health};
 
@@ -23,6 +24,8 @@ use super::world::{World, health};
 const NOBODY: Duration = Duration::from_secs(8);
 /// A leader of before is told of a later one by the first whom it sends anything.
 const DEPOSED: Duration = Duration::from_secs(2);
+/// By then the API server was not away for once, and something has changed.
+const TOLD: Duration = Duration::from_secs(80);
 /// Whom a status alone tells that it lacks something ends after thirty seconds without a leader.
 const ENDED: Duration = Duration::from_secs(40);
 /// And does not believe it any more once it has had a leader for ten seconds on end.
@@ -64,7 +67,7 @@ impl World {
         let machines = self.machines();
         Copies {
             disks: machines.iter().map(|machine| machine.disk.copy()).collect(),
-            ends: machines.iter().map(outside::end_of).collect(),
+            ends: machines.iter().map(end_of).collect(),
         }
     }
 
@@ -121,8 +124,9 @@ impl World {
         let many = rng.random_range(size / 2 + 1..size);
         let (set_back, _) = self.choose(leader + 1, many);
         self.set_back_at_once(&set_back, old);
-        for n in set_back {
-            self.start(n).await;
+        let told = self.witnesses();
+        for n in &set_back {
+            self.start(*n).await;
         }
         // Without the leader who has all that a late mark tells of is elected, and may lack what came after.
         if self.outside.memory() == Memory::PromptMark && rng.random_bool(0.3) {
@@ -131,6 +135,7 @@ impl World {
             self.start(leader).await;
         }
         self.must_serve(rng, &[]).await;
+        self.until_complete(&set_back, &told).await;
         self.until_of_one_mind(&self.all()).await;
     }
 
@@ -189,6 +194,45 @@ impl World {
             self.start_in_vain().await;
         }
         self.outside.edit_a_status(false);
+    }
+
+    /// Waits until something tells of more than is in logs that end there; where only the mark helps, until that does.
+    async fn until_told(self: &Arc<Self>, ends: &[Option<Reached>], by_mark: bool) {
+        let counts: fn(&Told) -> bool = match by_mark {
+            true => |told| matches!(told, Told::Entry(_)),
+            false => |_| true,
+        };
+        self.until("what is set back is known to be old", TOLD, |world| {
+            let told = world.witnesses();
+            ends.iter().all(|end| is_old(*end, &told, counts))
+        })
+        .await;
+    }
+
+    /// None of these calls itself complete before it has all that it was told of. (What is in its log is on the disk soon after.)
+    async fn until_complete(self: &Arc<Self>, which: &[usize], told: &[Witness]) {
+        let doubts = Cell::new(0);
+        self.until("those that were set back are complete", WELL, |world| {
+            let machines = world.machines();
+            let calls_itself_so = |machine: &&Machine| {
+                let store = machine.store.as_ref();
+                store.is_some_and(|store| !health(store).incomplete)
+            };
+            let of = which.iter().map(|n| &machines[*n]);
+            let complete: Vec<_> = of.filter(calls_itself_so).collect();
+            let lacks = |of: &&Machine| is_old(end_of(of), told, |_| true);
+            let lacking = complete.iter().find(|machine| lacks(machine));
+            doubts.set(lacking.map_or(0, |_| doubts.get() + 1));
+            if let Some(machine) = lacking.filter(|_| doubts.get() > 2) {
+                let what = format!(
+                    "{} calls itself complete and lacks {told:?}",
+                    machine.address
+                );
+                world.verdict.wrong(what);
+            }
+            complete.len() == which.len() && lacking.is_none()
+        })
+        .await;
     }
 
     /// All are started, and each is told that it lacks something: nobody leads. Who is alone, or has it from a status only, ends.
@@ -260,4 +304,27 @@ impl World {
         };
         stores().count() == of.len() && of.iter().all(is_known)
     }
+}
+
+/// Something that counts tells of more than is in a log that ends there.
+fn is_old(end: Option<Reached>, witnesses: &[Witness], counts: fn(&Told) -> bool) -> bool {
+    let mut told = witnesses.iter().map(|of| of.told).filter(counts);
+    told.any(|told| match told {
+        Told::Entry(mark) => end < Some(mark),
+        Told::Index(index) => end.is_none_or(|end| end.index < index),
+    })
+}
+
+/// Up to where the disk may hold the log if it is set back to what it holds now: what was not synced may be there, or not.
+fn end_of(machine: &Machine) -> Option<Reached> {
+    let last = |mut log: DurableLog| {
+        log.read().ok()?;
+        log.last().map(|last| Reached {
+            term: last.by.term,
+            node: last.by.node,
+            index: last.index,
+        })
+    };
+    let synced = last(oracle::durable_log(&machine.disk));
+    synced.max(last(oracle::written_log(&machine.disk)))
 }
