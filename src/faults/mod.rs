@@ -54,6 +54,10 @@ pub enum Fault {
     SetBackVotesForAnybody,
     /// And it obeys the leaders of before.
     SetBackObeysFormer,
+    /// What a JoinToken's status tells of the log counts for nothing.
+    StatusesNotBelieved,
+    /// A status is believed though there is a leader that has no such entry.
+    EditedStatusBelieved,
     /// A replica that lacks what it had acknowledged is not sent it again.
     LostNotSentAgain,
     /// A replication stream keeps the address that it dialled first.

@@ -3,7 +3,7 @@
 //! Alone it is not opened. One of a group is sent what it lacks. Before it has that it does not campaign, votes for nobody who
 //! lacks it too, and obeys no leader of before: so nobody who lacks what was committed is elected, whoever was set back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use crate::faults::{self, Fault};
 
+use super::group::PRESENT_MS;
 use super::inner::{Inner, lock_of};
 use super::log;
 use super::open_error::INSTEAD;
@@ -102,7 +103,7 @@ pub(super) fn check(
 
 /// By the last membership in the log, or else in the snapshot.
 fn is_only_voter(snapshot: Option<&SnapshotMeta>, log: &log::Found, node_id: NodeId) -> bool {
-    let entries = log.entries_after(0);
+    let entries = log.entries();
     let in_log = entries.iter().rev().find_map(|entry| match &entry.payload {
         Payload::Membership(membership) => Some(membership),
         _ => None,
@@ -110,6 +111,40 @@ fn is_only_voter(snapshot: Option<&SnapshotMeta>, log: &log::Found, node_id: Nod
     let in_snapshot = snapshot.map(|meta| meta.last_membership.membership());
     let membership = in_log.or(in_snapshot);
     membership.is_some_and(|membership| membership.voter_ids().eq([node_id]))
+}
+
+/// One look at whether a replica comes on.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// How many there were since its log last changed.
+    looks: u32,
+    /// For how many on end it has been served by a leader.
+    served: u32,
+    has_leader: bool,
+    /// Where its log ends; `None`: it is new.
+    last: Option<u64>,
+}
+
+/// What to make of statuses that alone tell of more than is in the log.
+#[derive(Debug, PartialEq, Eq)]
+enum OnlyTold {
+    Edited,
+    InVain,
+}
+
+impl Look {
+    /// `None`: what they tell of may yet come.
+    fn decide(self, others_have: impl FnOnce() -> u64) -> Option<OnlyTold> {
+        // Whoever leads has what was committed: a status that tells of more than all have has been edited. While a snapshot is
+        // under way not even that is here.
+        let is_served = self.served >= SERVED && !faults::is_on(Fault::EditedStatusBelieved);
+        if is_served && self.last.unwrap_or(0) >= others_have() {
+            return Some(OnlyTold::Edited);
+        }
+        // A new one waits to be let in.
+        let is_in_vain = self.last.is_some() && !self.has_leader;
+        (is_in_vain && self.looks.is_multiple_of(SAY)).then_some(OnlyTold::InVain)
+    }
 }
 
 impl<Rt: AsyncRuntime> Inner<Rt> {
@@ -131,25 +166,38 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 self.is_complete();
                 return;
             };
-            // Whoever leads has what was committed: a status that tells of more has been edited.
-            served = match self.health().borrow().is_ready() {
+            let (is_ready, has_leader) = {
+                let health = self.health();
+                let health = health.borrow();
+                (health.is_ready(), health.leader_known && !health.cut_off)
+            };
+            served = match is_ready {
                 true => served.saturating_add(1),
                 false => 0,
             };
-            let is_only_told = behind.iter().all(|witness| witness.entry().is_none());
-            if is_only_told && served >= SERVED {
-                tracing::warn!(%witness, "what tells of more than was ever committed has been edited: it is not believed, since this replica has a leader and all that the leader has");
-                lock_of(self.lacking()).witnesses.clear();
-                self.is_complete();
-                return;
-            }
             if before != Some(last) {
                 (looks, before) = (0, Some(last));
             }
             looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(SAY) && is_only_told {
-                self.fail(&format!("its log is not as far as {witness}, and no replica leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
-                return;
+            let look = Look {
+                looks,
+                served,
+                has_leader,
+                last: last.map(|last| last.index),
+            };
+            let is_only_told = behind.iter().all(|witness| witness.entry().is_none());
+            match look.decide(|| self.others_have()).filter(|_| is_only_told) {
+                Some(OnlyTold::Edited) => {
+                    tracing::warn!(%witness, "what tells of more than was ever committed has been edited: it is not believed, since this replica has a leader and all that the leader has");
+                    lock_of(self.lacking()).witnesses.clear();
+                    self.is_complete();
+                    return;
+                }
+                Some(OnlyTold::InVain) => {
+                    self.fail(&format!("its log ends before an entry that was committed: {witness}, and no replica leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
+                    return;
+                }
+                None => {}
             }
             if looks.is_multiple_of(SAY) && last.is_some() {
                 tracing::error!(
@@ -161,6 +209,14 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             }
             Rt::sleep(LOOK).await;
         }
+    }
+
+    /// How much the others that are heard of have applied.
+    fn others_have(&self) -> u64 {
+        let boot_ms = self.clocks().readings().boot_ms;
+        let heard = (self.group()).map_or_else(BTreeMap::new, |it| it.heard(boot_ms, PRESENT_MS));
+        let applied = heard.values().map(|heard| heard.pulse.applied);
+        applied.max().unwrap_or(0)
     }
 
     /// It has all that it was told of.
@@ -203,6 +259,49 @@ mod tests {
     use super::*;
     use crate::store::Told;
     use crate::store::types::LeaderId;
+
+    #[test]
+    fn a_status_is_edited_if_nobody_has_what_it_tells_of_and_is_in_vain_believed_without_a_leader()
+    {
+        let waiting = Look {
+            looks: SAY,
+            served: 0,
+            has_leader: false,
+            last: Some(50),
+        };
+        let served = Look {
+            served: SERVED,
+            has_leader: true,
+            ..waiting
+        };
+        let new = Look {
+            last: None,
+            ..waiting
+        };
+        let is_led = Look {
+            has_leader: true,
+            ..waiting
+        };
+        let soon = Look {
+            looks: SAY - 1,
+            ..waiting
+        };
+        for (look, others_have, decided) in [
+            (served, 50, Some(OnlyTold::Edited)),
+            // It is still being sent a snapshot.
+            (served, 51, None),
+            (is_led, 51, None),
+            (waiting, 50, Some(OnlyTold::InVain)),
+            (soon, 50, None),
+            (new, 50, None),
+        ] {
+            assert_eq!(
+                look.decide(|| others_have),
+                decided,
+                "{look:?} {others_have}"
+            );
+        }
+    }
 
     #[test]
     fn who_lacks_what_a_mark_tells_of_is_not_elected_and_a_status_counts_for_nothing() {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::faults::{self, Fault};
+
 use super::types::{LeaderId, LogId, Vote};
 
 /// A place in the log up to which everything was committed. The log of no later leader ends before it.
@@ -105,7 +107,7 @@ impl Witness {
                 index,
             }) => (last.term, last.index) >= (term, index),
             Told::Entry(entry) => last >= entry,
-            Told::Index(index) => last.index >= index,
+            Told::Index(index) => last.index >= index || faults::is_on(Fault::StatusesNotBelieved),
         }
     }
 

@@ -235,7 +235,7 @@ async fn a_group_that_is_set_back_with_keys_or_mark_has_no_leader_until_one_is_c
     // They do not wait for ever, and say it all once more.
     for ordinal in 0..3 {
         let says = [
-            "its log is not as far as",
+            "its log ends before an entry that was committed",
             &status,
             "mount the volume that was in use last",
             "`jointoken store recover`",

@@ -1,13 +1,20 @@
 //! The data folder: what it may be opened by, and what is refused.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jointoken::lifecycle::Phase;
 use jointoken::store::disk::RealDisk;
-use jointoken::store::{OpenError, RaftStore, StoreConfig, TokenStore as _, audit_trail, identity};
+use jointoken::store::{
+    CallError, GroupConfig, OpenError, PeerAddress, RaftStore, StoreConfig, TokenStore as _, Told,
+    Transport, Witness, audit_trail, identity,
+};
 use jointoken::token::StoreId;
+use tokio::sync::watch;
 
 use crate::support::{
     IDENTITY, T, admit, clock, config, found, found_real, leads, open_real, token,
@@ -33,6 +40,40 @@ async fn what_was_admitted_is_still_so_after_a_restart() {
         assert!(admit(&store, n, 99, T).await.unwrap().is_none());
     }
     store.shutdown().await;
+}
+
+/// All that says so is the very first entry: there is no snapshot yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_replica_of_a_group_is_not_opened_if_it_was_set_back_before_its_first_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = found_real(dir.path()).await;
+    store.shutdown().await;
+    drop(store);
+    let open = |index| {
+        let mut config = config(dir.path());
+        let address = PeerAddress::new("replica-0:9443");
+        config.group = Some(GroupConfig {
+            address: address.clone(),
+            list: watch::Sender::new(BTreeSet::from([address])).subscribe(),
+            transport: Arc::new(Unreachable),
+        });
+        config.witnesses = vec![Witness {
+            told: Told::Index(index),
+            place: "the status of JoinToken a/b".into(),
+        }];
+        RaftStore::open(config, Arc::new(RealDisk), clock())
+    };
+    let error = open(1_000).await.err().unwrap();
+    assert!(matches!(error, OpenError::SetBack { .. }), "{error}");
+    open(1).await.unwrap().shutdown().await;
+}
+
+struct Unreachable;
+
+impl Transport for Unreachable {
+    fn call(&self, _: &PeerAddress, _: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, CallError>> {
+        async { Err(CallError::NotSent("nobody is there".into())) }.boxed()
+    }
 }
 
 /// Whoever founds does so, and the steward of a group, perhaps at the same time.

@@ -112,6 +112,11 @@ impl Found {
         self.replay.base.committed
     }
 
+    /// All entries that are present. The very first one, by which the store was founded, has index 0.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.replay.entries.range(..)
+    }
+
     /// The entries that are present and come after this index.
     pub(crate) fn entries_after(&self, index: u64) -> Vec<Entry> {
         self.replay.entries.range(index.saturating_add(1)..)

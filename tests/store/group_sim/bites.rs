@@ -9,7 +9,7 @@ use super::{live_or_panic, number};
 
 /// Each fault, and within how many seeds it is found, from whichever seed on (`JOINTOKEN_FIRST_SEED`): about six times as
 /// many as it takes on average.
-const FAULTS: [(Fault, u64); 29] = [
+const FAULTS: [(Fault, u64); 31] = [
     (Fault::AcknowledgeBeforeSync, 1),
     (Fault::VoteNotSynced, 1),
     (Fault::NameBeforeContents, 10),
@@ -33,6 +33,8 @@ const FAULTS: [(Fault, u64); 29] = [
     (Fault::SetBackCampaigns, 600),
     (Fault::SetBackVotesForAnybody, 600),
     (Fault::SetBackObeysFormer, 700),
+    (Fault::StatusesNotBelieved, 400),
+    (Fault::EditedStatusBelieved, 500),
     (Fault::LostNotSentAgain, 500),
     (Fault::AddressKept, 80),
     (Fault::RevisionMintedTwice, 10),

@@ -303,6 +303,9 @@ impl World {
                     now_ms,
                     answer,
                 };
+                if let Some(record) = process.store.record(&token(n)) {
+                    self.outside.saw(n, record.changed_at_index);
+                }
                 (told, Some(outcome))
             }
             Err(StoreError::NoLeader | StoreError::Clock) => (Told::Undone, None),
@@ -327,6 +330,9 @@ impl World {
         }
         for n in tokens {
             let seen = process.store.record(&token(*n)).as_ref().map(seen_of);
+            if let Some(seen) = seen {
+                self.outside.saw(*n, seen.changed_at);
+            }
             let read = Read {
                 token: *n,
                 began,

@@ -23,6 +23,7 @@ impl World {
         loop {
             self.look_for_the_dead();
             self.compare_states();
+            self.keep_mark();
             Sim::sleep(LOOK).await;
         }
     }
@@ -44,8 +45,8 @@ impl World {
                 None => self
                     .verdict
                     .wrong(format!("machine {n} stopped by itself: {why}")),
-                // Whoever removed or copied it looks at it.
-                Some(Excuse::Removed | Excuse::Copy) => {}
+                // Whoever removed or copied it, or set it back, looks at it.
+                Some(Excuse::Removed | Excuse::Copy | Excuse::SetBack) => {}
                 Some(Excuse::Disk | Excuse::Power) => self.stop_dead(n),
             }
         }

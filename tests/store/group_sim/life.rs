@@ -90,8 +90,8 @@ enum Shape {
 impl Shape {
     fn draw(rng: &mut SmallRng) -> Self {
         match rng.random_range(0..24) {
-            0..=8 => Self::Same,
-            9 => Self::SetsBackTogether,
+            0..=7 => Self::Same,
+            8 | 9 => Self::SetsBackTogether,
             10 | 11 => Self::Moves,
             12 | 13 => Self::LosesADisk {
                 the_first_and_cut_off: false,
@@ -121,11 +121,14 @@ pub fn live(seed: u64) -> Result<Life, String> {
     let size = match shape {
         Shape::Grows => 1,
         Shape::Shrinks => 5,
+        Shape::SetsBackTogether => [1, 3, 3, 3, 3, 3, 5, 5][rng.random_range(0..8)],
         _ => [3, 3, 5][rng.random_range(0..3)],
     };
     let world = World::new(&mut rng, size);
     // Where nothing remembers it, disks are set back only when nothing rests on them.
-    (world.remembers).store(shape != Shape::SetsBack, Ordering::Relaxed);
+    if shape == Shape::SetsBack {
+        world.outside.forget();
+    }
     runtime.block_on(async {
         let lived = pin!(world.clone().live(rng, shape));
         let judged = pin!(world.clone().until_wrong());

@@ -57,6 +57,8 @@ pub enum Excuse {
     Removed,
     /// Its disk is a copy of another's that runs.
     Copy,
+    /// Its disk was set back, and nobody has what it lacks.
+    SetBack,
 }
 
 pub struct Machine {

@@ -15,6 +15,7 @@ mod life;
 mod machine;
 mod moving;
 mod oracle;
+mod outside;
 mod reshaping;
 mod set_back_together;
 mod token_model;

@@ -65,6 +65,12 @@ pub fn durable_log(disk: &SimDisk) -> DurableLog {
     DurableLog::new(durable, "/data/log".into(), IDENTITY.store_id)
 }
 
+/// What a process finds of the log that starts while the machine goes on.
+pub fn written_log(disk: &SimDisk) -> DurableLog {
+    let all = Arc::new(disk.session());
+    DurableLog::new(all, "/data/log".into(), IDENTITY.store_id)
+}
+
 impl Wire for Oracle {
     fn answered(&mut self, by: &PeerAddress, request: &[u8], answer: &[u8]) {
         let mut known = self.0.lock().unwrap();

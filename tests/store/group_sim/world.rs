@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jointoken::faults::{self, Fault};
 use jointoken::store::{
-    GroupConfig, Health, Identity, PeerAddress, RaftStore, Reached, StoreConfig, TokenStore as _,
+    GroupConfig, Health, Identity, OpenError, PeerAddress, RaftStore, StoreConfig, TokenStore as _,
     identity,
 };
 use openraft::AsyncRuntime as _;
@@ -22,6 +22,7 @@ use crate::support::{IDENTITY, config};
 use super::history::History;
 use super::machine::{Excuse, Machine};
 use super::oracle::Oracle;
+use super::outside::Outside;
 use super::token_model::Ages;
 use super::verdict::{Trace, Verdict};
 
@@ -51,9 +52,7 @@ pub struct World {
     pub faults: AtomicU64,
     /// The disks that were set back.
     pub set_back: AtomicU64,
-    /// Something outside of the disks remembers how far the log was.
-    pub remembers: AtomicBool,
-    pub(super) mark: Mutex<Option<Reached>>,
+    pub outside: Outside,
     /// The states that were compared.
     pub compared: AtomicU64,
     pub(super) states: Mutex<BTreeMap<u64, u32>>,
@@ -92,8 +91,7 @@ impl World {
             quiet: AtomicBool::new(false),
             faults: AtomicU64::new(0),
             set_back: AtomicU64::new(0),
-            remembers: AtomicBool::new(true),
-            mark: Mutex::default(),
+            outside: Outside::new(rng),
             compared: AtomicU64::new(0),
             states: Mutex::default(),
             wrong_clock: Mutex::default(),
@@ -186,7 +184,7 @@ impl World {
             (disk, clock, port, address, list, process, machine.excuse)
         };
         let mut config = self.config.clone();
-        config.witnesses = self.remember();
+        config.witnesses = self.witnesses();
         config.group = Some(GroupConfig {
             address,
             list,
@@ -213,6 +211,7 @@ impl World {
                 self.stop_dead(n);
                 return;
             }
+            Err(OpenError::SetBack { .. }) if excuse == Some(Excuse::SetBack) => return,
             Err(error) => {
                 self.verdict
                     .wrong(format!("machine {n} did not start: {error}"));
