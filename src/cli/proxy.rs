@@ -3,7 +3,11 @@
 //! kube holds `NO_PROXY` against the proxy's own name instead of the API server's, so it is decided here.
 
 use hyper::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
+
+use crate::net::NoProxy;
+
+/// Where an API server is when its URL does not say the port.
+const HTTPS_PORT: u16 = 443;
 
 /// What the environment says of proxies.
 #[derive(Debug, Default)]
@@ -13,7 +17,7 @@ pub struct ProxyEnvironment {
 }
 
 impl ProxyEnvironment {
-    /// As curl and kubectl read it.
+    /// As kubectl reads it, which looks for the names in capitals first.
     pub fn read() -> Self {
         let first = |names: [&str; 2]| {
             let mut values = names
@@ -38,12 +42,12 @@ impl ProxyEnvironment {
         let Some(url) = &self.https_proxy else {
             return Ok(None);
         };
-        let matcher = Matcher::builder()
-            .all(url.as_str())
-            .no(self.no_proxy.as_deref().unwrap_or_default())
-            .build();
         let proxy = parse(url, "HTTPS_PROXY")?;
-        Ok(matcher.intercept(api).map(|_| proxy))
+        let without = NoProxy::of(self.no_proxy.as_deref().unwrap_or_default());
+        let host = api.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = api.port_u16().unwrap_or(HTTPS_PORT);
+        Ok((!without.covers(host, port)).then_some(proxy))
     }
 }
 
@@ -86,7 +90,13 @@ mod tests {
             (".example", "https://k8s.example:6443", false),
             ("127.0.0.1", "https://127.0.0.1:6443", false),
             ("10.0.0.0/8", "https://10.1.2.3:6443", false),
+            ("fd00::/8", "https://[fd00::1]:6443", false),
+            ("10.0.0.0/8 k8s.example", "https://k8s.example", false),
+            ("k8s.example:443", "https://k8s.example", false),
+            ("k8s.example:443", "https://k8s.example:6443", true),
+            ("", "https://127.0.0.1:6443", true),
             ("*", "https://k8s.example:6443", false),
+            ("*", "https://10.1.2.3:6443", false),
         ] {
             let found = proxy(url, no_proxy, api, None);
             let expected = if goes_through {

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use super::exit::{Exit, Failure};
 use super::readable::Unreadable;
 use crate::api::{JoinToken, JoinTokenStatus};
-use crate::controller::{Seen, is_away, told, told_store};
+use crate::controller::{Seen, is_away, tells_of_store, told, told_store};
 use crate::founding::{FormerEpoch, FormerEpochs, Founding, Stranger, UNNAMED, VaultError};
 use crate::store::{Told, Witness};
 use crate::token::StoreId;
@@ -207,13 +207,6 @@ impl Statuses {
 fn named(token: &JoinToken) -> String {
     let namespace = token.namespace().unwrap_or_default();
     format!("JoinToken {namespace}/{}", token.name_any())
-}
-
-/// The status was written by a store, perhaps of an earlier release that did not name itself.
-fn tells_of_store(token: &JoinToken) -> bool {
-    token.status.as_ref().is_some_and(|status| {
-        status.store_id.is_some() || status.store_epoch.is_some() || status.token_id.is_some()
-    })
 }
 
 impl Statuses {

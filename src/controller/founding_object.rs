@@ -14,11 +14,13 @@ use super::ownership::FormerStores;
 use super::vault::{by_us, metadata, owner};
 use crate::founding::{
     Creation, ExchangeObject, Founding, FoundingObject, ReachedMark, Remembered, VaultError,
+    WrittenFor,
 };
 use crate::store::Reached;
 use crate::token::StoreId;
 
-/// Says, with the object's uid, that the replicas' volumes are those in use last, though the object was made anew.
+/// Says, with the object's uid, that the replicas' volumes are those in use last, though the object was made anew. Of a copy of
+/// another store's object it says nothing: that one may live on.
 const VOLUMES_ARE_CURRENT: &str = "jointoken.io/volumes-are-current";
 /// How often a write is repeated that somebody else's write came before.
 const TRIES: usize = 5;
@@ -190,20 +192,26 @@ fn founding_of(config_map: &ConfigMap) -> Option<Founding> {
     owner(data.get("store-id"), data.get("epoch"))
 }
 
-fn remembered(config_map: &ConfigMap) -> Remembered {
-    let data = config_map.data.as_ref();
-    let reached = data.and_then(|data| data.get(REACHED)?.parse().ok());
-    let told = config_map.annotations().get(VOLUMES_ARE_CURRENT);
-    Remembered {
-        reached,
-        folders_are_current: told.is_some() && told == config_map.metadata.uid.as_ref(),
-        object: config_map.uid(),
-    }
-}
-
 impl FoundingConfigMap {
+    fn remembered_in(&self, config_map: &ConfigMap) -> Remembered {
+        let data = config_map.data.as_ref();
+        let reached = data.and_then(|data| data.get(REACHED)?.parse().ok());
+        let told = config_map.annotations().get(VOLUMES_ARE_CURRENT);
+        let written_for = match data.and_then(|data| data.get(OBJECT)) {
+            None => WrittenFor::Untold,
+            Some(object) if *object == self.object() => WrittenFor::Itself,
+            Some(object) => WrittenFor::Another(object.clone()),
+        };
+        Remembered {
+            reached,
+            folders_are_current: told.is_some() && told == config_map.metadata.uid.as_ref(),
+            object: config_map.uid(),
+            written_for,
+        }
+    }
+
     fn show(&self, config_map: &ConfigMap) {
-        let now = Some(remembered(config_map));
+        let now = Some(self.remembered_in(config_map));
         self.seen
             .send_if_modified(|seen| std::mem::replace(seen, now.clone()) != now);
     }
@@ -229,24 +237,24 @@ impl FoundingConfigMap {
             return Err(VaultError::unfit(FoundingObject::place(self), what));
         }
         self.show(&found);
-        Ok(remembered(&found))
+        Ok(self.remembered_in(&found))
     }
 
     async fn raise(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
         let now = self.update(|found| {
             self.check_is_of(of, found)?;
-            let is_further = remembered(found).reached < Some(reached);
+            let is_further = self.remembered_in(found).reached < Some(reached);
             if is_further {
                 let data = found.data.get_or_insert_default();
                 data.insert(REACHED.to_owned(), reached.to_string());
-                // The store goes by this one from here on, wherever it was copied from.
+                // Whoever made it by hand may not have said so.
                 data.insert(OBJECT.to_owned(), self.object());
             }
             Ok(is_further)
         });
         let now = now.await?;
         self.show(&now);
-        Ok(remembered(&now))
+        Ok(self.remembered_in(&now))
     }
 }
 

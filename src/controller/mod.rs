@@ -40,7 +40,7 @@ pub use config::{ControllerConfig, Minting};
 pub use effect::{Effect, Effected, Effects, Notice};
 pub use error::Error;
 pub use founding_object::FoundingConfigMap;
-pub use ownership::{CLAIM, FormerStores, told_store};
+pub use ownership::{CLAIM, FormerStores, tells_of_store, told_store};
 pub use run::Operator;
 pub use scaling::{Leaving, Places, Scaling};
 pub use secret::SecretContent;

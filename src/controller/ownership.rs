@@ -46,16 +46,21 @@ impl Owner {
             Some(epoch) if epoch == ours.epoch => Self::Ours,
             Some(epoch) if epoch < ours.epoch => Self::Former,
             Some(epoch) => Self::Other(format!("unnamed, of epoch {epoch}")),
-            None if tells_of_token(resource) => Self::Former,
+            // Of a token without any position: nobody but a user who edited the status leaves that.
+            None if tells_of_store(resource) => Self::Former,
             None => Self::Nobody,
         }
     }
 }
 
-/// A token without any position: nobody but a user who edited the status leaves that.
-fn tells_of_token(resource: &JoinToken) -> bool {
-    let status = resource.status.as_ref();
-    status.is_some_and(|status| status.token_id.is_some() || status.store_index > Some(0))
+/// The status was written by a store, perhaps of an earlier release that did not name itself.
+pub fn tells_of_store(resource: &JoinToken) -> bool {
+    resource.status.as_ref().is_some_and(|status| {
+        status.store_id.is_some()
+            || status.store_epoch.is_some()
+            || status.token_id.is_some()
+            || status.store_index > Some(0)
+    })
 }
 
 /// The store that the status names or, if it names none, the one that claimed the resource.
@@ -64,7 +69,7 @@ pub fn told_store(resource: &JoinToken) -> Option<&str> {
     if let Some(store_id) = status.and_then(|status| status.store_id.as_deref()) {
         return Some(store_id);
     }
-    if status.is_some_and(|status| status.store_epoch.is_some()) || tells_of_token(resource) {
+    if tells_of_store(resource) {
         return None;
     }
     // The uid: a manifest that was copied with its annotations claims nothing.

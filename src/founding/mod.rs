@@ -43,7 +43,7 @@ pub use identity::{Identity, IdentityFile, Stage};
 pub use item::{Item, ItemName};
 pub use key_ring::{AdoptError, KeySource, adopt_nodedb};
 pub use material::{ContentError, Material};
-pub use reached::{ReachedFile, ReachedMark, Remembered, SeenObject};
+pub use reached::{ReachedFile, ReachedMark, Remembered, SeenObject, WrittenFor};
 pub use replace::{ReplaceError, ReplaceRequest, Replacement};
 pub use restore::{
     Home, Mismatch, Plan, Prospect, Report, RestoreError, RestoreRequest, Unfinished,

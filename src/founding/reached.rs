@@ -24,6 +24,18 @@ pub struct Remembered {
     pub object: Option<String>,
     /// Somebody has told the object that the data folders are those in use last.
     pub folders_are_current: bool,
+    pub written_for: WrittenFor,
+}
+
+/// Which object that was written for which remembers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum WrittenFor {
+    /// It does not say: it was made by hand or by an earlier release, or is no object.
+    #[default]
+    Untold,
+    Itself,
+    /// Another one, of which it is a copy: `<namespace>/<name>`. Its store may live on there.
+    Another(String),
 }
 
 /// Remembers outside of the data folder how far the log has been.

@@ -9,6 +9,6 @@ mod tunnel;
 mod words;
 
 pub use dial::{DialError, dial};
-pub use proxy::{Proxies, Proxy, ProxyUrlError};
+pub use proxy::{NoProxy, Proxies, Proxy, ProxyUrlError};
 pub use tunnel::{TunnelError, tunnel};
 pub use words::{file_words, io_words, tls_in, tls_words};

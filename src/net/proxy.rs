@@ -142,7 +142,7 @@ impl fmt::Debug for Proxy {
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     proxy: Option<Proxy>,
-    without: Vec<Exception>,
+    without: NoProxy,
 }
 
 impl Proxies {
@@ -172,21 +172,32 @@ impl Proxies {
             }
         }
         let without = set("no_proxy").or_else(|| set("NO_PROXY"));
-        let words = without.as_deref().unwrap_or_default();
-        Ok(Self {
-            proxy,
-            without: words
-                .split(|c: char| c == ',' || c.is_whitespace())
-                .filter(|word| !word.is_empty())
-                .map(Exception::of)
-                .collect(),
-        })
+        let without = NoProxy::of(without.as_deref().unwrap_or_default());
+        Ok(Self { proxy, without })
     }
 
     /// The proxy through which this host is reached, if it is through one.
     pub fn to(&self, host: &str, port: u16) -> Option<&Proxy> {
-        let is_excepted = self.without.iter().any(|entry| entry.covers(host, port));
-        self.proxy.as_ref().filter(|_| !is_excepted)
+        let proxy = self.proxy.as_ref();
+        proxy.filter(|_| !self.without.covers(host, port))
+    }
+}
+
+/// The hosts that are reached without a proxy, as `NO_PROXY` names them.
+#[derive(Debug, Clone, Default)]
+pub struct NoProxy(Vec<Exception>);
+
+impl NoProxy {
+    /// A list with commas or white space in between. What is neither an address nor a range names a domain.
+    pub fn of(list: &str) -> Self {
+        let words = list.split(|c: char| c == ',' || c.is_whitespace());
+        let words = words.filter(|word| !word.is_empty());
+        Self(words.map(Exception::of).collect())
+    }
+
+    /// Whether this host is one of them: a name, or an address without brackets.
+    pub fn covers(&self, host: &str, port: u16) -> bool {
+        self.0.iter().any(|entry| entry.covers(host, port))
     }
 }
 

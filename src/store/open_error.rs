@@ -18,6 +18,9 @@ const LOST: &str = "nothing was changed. Do not put an older copy in its place, 
 pub const INSTEAD: &str = "mount the volume that was in use last. If that is lost for good, make a new store, in which every token that this copy takes for unused has ended: \
     `jointoken store recover` of this very folder, or `jointoken store snapshot restore` of a later snapshot";
 
+/// What to do when another process has a copy.
+const COPIED: &str = ". If a copy of it was started elsewhere: stop that, too, make the new store of whichever of the two has the admissions that count, and delete the other";
+
 /// Why a data folder could not be opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -66,8 +69,8 @@ pub enum OpenError {
     Incomplete { path: PathBuf, what: String },
     /// Its log ends before an entry that was committed, and nobody else has what is missing.
     #[error(
-        "{} was set back to an older copy: its log ends at {}, and {witness}, which was committed. Nothing was changed. It is not gone on with, it would admit used tokens again: {}{}",
-        path.display(), end_text(*.end), INSTEAD, edited_text(witness)
+        "{} was set back to an older copy, or a copy of it was gone on with: its log ends at {}, and {witness}, which was committed. Nothing was changed. It is not gone on with, it would admit used tokens again: {}{}{}",
+        path.display(), end_text(*.end), INSTEAD, COPIED, edited_text(witness)
     )]
     SetBack {
         path: PathBuf,

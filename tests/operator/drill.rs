@@ -17,7 +17,7 @@ use crate::two_stores::beside;
 
 /// What is put into the other namespace beside the snapshot.
 #[derive(Debug, Clone, Copy)]
-enum With {
+pub enum With {
     Keys,
     KeysAndMark,
 }
@@ -31,7 +31,7 @@ fn anew(of: &ObjectMeta) -> ObjectMeta {
 }
 
 impl With {
-    async fn put(self, from: &Place, to: &Place) {
+    pub async fn put(self, from: &Place, to: &Place) {
         let params = PostParams::default();
         for secret in from.keys().list(&ListParams::default()).await.unwrap() {
             let metadata = anew(&secret.metadata);

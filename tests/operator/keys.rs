@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::cluster::said;
 use crate::place::Place;
 use crate::program::{Machine, text};
 use crate::server::{Server, wait_until};
@@ -183,15 +184,23 @@ async fn a_key_secret_that_vanished_or_is_anothers_is_named_at_the_start_and_not
     let mark: ConfigMap = serde_json::from_value(mark).unwrap();
     marks.create(&PostParams::default(), &mark).await.unwrap();
     let ran = place.setup().run();
-    let line = ran.fails(1, &["is another object", "kubectl -n"]);
-    let told = line.split("--overwrite ").nth(1).unwrap();
-    let (key, uid) = told.trim().trim_matches('"').split_once('=').unwrap();
-    let annotate = Patch::Merge(json!({"metadata": {"annotations": {key: uid}}}));
-    let params = PatchParams::default();
-    marks
-        .patch("jointoken-founding", &params, &annotate)
-        .await
-        .unwrap();
+    let says = ["is another object", "do not say (`object`)", "kubectl -n"];
+    let line = ran.fails(1, &says);
+    let told = line.split("--type merge -p ").nth(1).unwrap();
+    let told = told.split('\'').nth(1).unwrap();
+    let kubectl = |args: &[&str]| {
+        let ran = place.system.kubectl(args, "");
+        assert!(ran.status.success(), "{}", said(&ran));
+    };
+    // Only together with where the store has always been.
+    let patch: Value = serde_json::from_str(told).unwrap();
+    let key = "jointoken.io/volumes-are-current";
+    let uid = patch["metadata"]["annotations"][key].as_str().unwrap();
+    let annotate = format!("{key}={uid}");
+    let object = "configmap/jointoken-founding";
+    kubectl(&["annotate", object, &annotate]);
+    place.setup().run().fails(1, &says);
+    kubectl(&["patch", object, "--type", "merge", "-p", told]);
     assert!(place.start().terminate().0.success());
     place.remove().await;
     other.remove().await;

@@ -24,6 +24,7 @@ mod admission;
 mod api_away;
 mod bad_input;
 mod clock_ahead;
+mod cloned;
 mod crashes;
 mod drill;
 mod ends;

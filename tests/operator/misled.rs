@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::copies::copy_folder;
 use crate::place::Place;
 use crate::program::Machine;
+use crate::set_back::is_refused;
 use crate::standalone::{Standalone, create};
 
 /// The operator did not start, and the JoinToken that it named could not go without it.
@@ -56,9 +57,22 @@ fn of_two_processes_on_copies_of_a_folder_the_one_that_was_outrun_ends() {
 
     Machine::new().join(&create(&key, "edge-2")).ok();
     let ended = first.end();
-    ended.fails(
-        1,
-        &["another process goes on with a copy of this data folder"],
-    );
+    let says = [
+        "another process goes on with a copy of this data folder",
+        "stop both",
+        "the folder that has the admissions that count",
+        "`jointoken store recover`",
+        "delete the other",
+    ];
+    ended.fails(1, &says);
+    // Started again it says the same.
+    let says = [
+        "was set back to an older copy",
+        "If a copy of it was started elsewhere: stop that, too",
+        "has the admissions that count",
+        "`jointoken store recover`",
+        "delete the other",
+    ];
+    is_refused(&place.setup_with(&more), &place.data(), &says);
     assert!(second.terminate().0.success());
 }

@@ -138,6 +138,29 @@ impl RawJoiner {
         (answer, sent.into_inner())
     }
 
+    /// Sends all of the head and half of the body of its request, which the door waits for by then.
+    pub async fn begin(&self) -> HalfSent {
+        let body = json!({ "token": self.token, "csr": self.key.csr_pem().unwrap() }).to_string();
+        let (half, rest) = body.as_bytes().split_at(body.len() / 2);
+        let head = format!(
+            "POST /v1/join HTTP/1.1\r\nHost: door\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = self.connect().await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 100 "), "{answer:?}");
+        stream.write_all(half).await.unwrap();
+        stream.flush().await.unwrap();
+        HalfSent {
+            stream,
+            rest: rest.to_owned(),
+        }
+    }
+
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let tcp = TcpSocket::new_v4()?;
         tcp.bind((self.from, 0).into())?;
@@ -178,5 +201,28 @@ impl RawJoiner {
             .with_custom_certificate_verifier(Arc::new(DoorVerifier::new(pin, None, &provider)))
             .with_client_auth_cert(vec![certificate.into()], self.key.private_key())
             .unwrap()
+    }
+}
+
+/// A request whose body is not all sent.
+pub struct HalfSent {
+    stream: TlsStream<TcpStream>,
+    rest: Vec<u8>,
+}
+
+impl HalfSent {
+    /// Sends the rest: status code and answer.
+    pub async fn finish(mut self) -> (u16, Value) {
+        self.stream.write_all(&self.rest).await.unwrap();
+        self.stream.flush().await.unwrap();
+        let mut answer = Vec::new();
+        // It ends with its JSON.
+        while !answer.ends_with(b"}") {
+            assert!(self.stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (code, serde_json::from_str(body).unwrap())
     }
 }

@@ -3,18 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 
+use jointoken::pki::JoinerKey;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::copies::{Copied, OBJECT, With, copy_folder, objects, set_back};
 use crate::place::Place;
 use crate::program::{Machine, run, text};
+use crate::raw_joiner::RawJoiner;
 use crate::restored_cluster::{json_of, restore_into};
 use crate::restoring::contents;
-use crate::server::Setup;
+use crate::server::{Setup, wait_until};
 use crate::standalone::{Standalone, create};
 
 /// It ends by itself, says this, and leaves the folder as it is. The line.
@@ -45,7 +49,7 @@ pub async fn annotate(place: &Place, line: &str) {
 }
 
 /// The store and its identity make room for what is made of them. Where they are.
-fn set_aside(data: &Path) -> PathBuf {
+pub fn set_aside(data: &Path) -> PathBuf {
     let aside = data.join("removed-lost");
     fs::create_dir(&aside).unwrap();
     for name in ["store", "identity"] {
@@ -211,5 +215,44 @@ fn a_folder_whose_keys_lie_elsewhere_is_known_for_an_older_copy() {
     for token in tokens.values() {
         Machine::new().join(token).fails(3, &["not valid here"]);
     }
+    assert!(server.terminate().0.success());
+}
+
+/// The mark is kept until nothing can be committed any more: what is half sent when the server is told to stop is answered.
+#[tokio::test]
+async fn whoever_is_admitted_while_the_server_stops_is_in_the_mark() {
+    let place = Standalone::new();
+    let more = format!("keysDir: {}\n", place.path("keys").display());
+    let setup = || place.setup_with(&more);
+    let server = setup().start();
+    let token = create(&place.export("edge-*", "1h"), "edge-1");
+    let key = JoinerKey::generate().unwrap();
+    let half_sent = RawJoiner::new(&token, key, place.door_port).begin().await;
+    server.signal(Signal::TERM);
+    // Closed to everybody else: the server is about to wait for this request alone.
+    let door = (Ipv4Addr::LOCALHOST, place.door_port);
+    assert!(wait_until(|| TcpStream::connect(door).is_err()));
+
+    // Nothing but the admission is missing in the copy.
+    server.signal(Signal::STOP);
+    let state = format!("/proc/{}/status", server.pid());
+    let is_stopped = || fs::read_to_string(&state).unwrap().contains("\nState:\tT");
+    assert!(wait_until(is_stopped));
+    let (copy, current) = (place.path("copy"), place.path("current"));
+    copy_folder(&place.data(), &copy);
+    server.signal(Signal::CONT);
+    let (code, answer) = half_sent.finish().await;
+    assert_eq!(code, 200, "{answer}");
+    let ended = server.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    copy_folder(&place.data(), &current);
+
+    set_back(&place.data(), &copy);
+    let mark = place.path("keys/reached");
+    let says = ["was set back to an older copy", text(&mark)];
+    is_refused(&setup(), &place.data(), &says);
+    set_back(&place.data(), &current);
+    let server = setup().start();
+    Machine::new().join(&token).fails(5, &["used"]);
     assert!(server.terminate().0.success());
 }

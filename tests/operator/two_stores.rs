@@ -33,7 +33,7 @@ fn everywhere(setup: Setup) -> Setup {
 }
 
 /// The id of the store that has issued the token of this JoinToken.
-async fn store_of(place: &Place, name: &str) -> String {
+pub async fn store_of(place: &Place, name: &str) -> String {
     let resource = place.resources().get(name).await.unwrap();
     resource.status.unwrap().store_id.expect("a store's id")
 }

@@ -190,7 +190,7 @@ fn outrun(place: &str, by: &Remembered) -> Failure {
     let reached = by.reached.map(|reached| reached.to_string());
     failed(format_args!(
         "another process goes on with a copy of this data folder: {place} says that the store has reached {} (term.node id.index), which this replica, its leader, has not. \
-         Both could admit a machine by the same token: stop the one that is not to be, and never run it again",
+         Each takes for unused what the other has admitted by: stop both. Of the folder that has the admissions that count, make a new store, in which every unused token has ended (`jointoken store recover`), and delete the other",
         reached.unwrap_or_default()
     ))
 }

@@ -115,3 +115,23 @@ async fn a_write_that_somebody_else_came_before_is_repeated_and_not_for_ever() {
     assert!(object.raise(stranger.store_id, reached).await.is_err());
     assert_eq!(*asked.lock().unwrap(), 1);
 }
+
+#[tokio::test]
+async fn the_object_tells_for_which_it_was_written_and_whether_the_volumes_are_current() {
+    let (object, _) = server(0);
+    let told = |data: Value, current: &str| {
+        let metadata = json!({"name": "jointoken-founding", "uid": "u-1", "annotations": {VOLUMES_ARE_CURRENT: current}});
+        let found = json!({"metadata": metadata, "data": data});
+        let remembered = object.remembered_in(&serde_json::from_value(found).unwrap());
+        assert_eq!(remembered.object.as_deref(), Some("u-1"));
+        (remembered.folders_are_current, remembered.written_for)
+    };
+    let itself = json!({OBJECT: "home/jointoken-founding"});
+    assert_eq!(told(itself.clone(), "u-1"), (true, WrittenFor::Itself));
+    assert_eq!(told(itself, "u-0"), (false, WrittenFor::Itself));
+    assert_eq!(told(json!({}), "u-1"), (true, WrittenFor::Untold));
+    for another in ["away/jointoken-founding", "home/other-founding", ""] {
+        let written_for = WrittenFor::Another(another.to_owned());
+        assert_eq!(told(json!({OBJECT: another}), "u-1"), (true, written_for));
+    }
+}
