@@ -208,7 +208,7 @@ mod tests {
                 r#""certificate-authority": "/nowhere/ca", "server":"#,
                 [
                     "certificate-authority",
-                    "/nowhere/ca cannot be read: No such file or directory.",
+                    "/nowhere/ca cannot be read: No such file or directory",
                 ],
             ),
             (

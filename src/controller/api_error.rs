@@ -174,9 +174,11 @@ impl fmt::Display for MissingRight<'_> {
         match namespace {
             Some(namespace) => write!(
                 f,
-                " in namespace {namespace}: a RoleBinding there gives that right"
+                " in namespace {namespace}: a RoleBinding there has to give that right"
             )?,
-            None => f.write_str(" in the whole cluster: a ClusterRoleBinding gives that right")?,
+            None => {
+                f.write_str(" in the whole cluster: a ClusterRoleBinding has to give that right")?
+            }
         }
         match user.starts_with("system:serviceaccount:") {
             true => f.write_str("; the operator's are in deploy/rbac.yaml and in the chart"),
@@ -266,6 +268,65 @@ mod tests {
         }
         let failed = watcher::Error::InitialListFailed(status("no", "Forbidden", 403));
         assert_eq!(told_of_watch(&failed), "no (403 Forbidden)");
+    }
+
+    #[test]
+    fn a_missing_right_is_told_with_what_gives_it() {
+        let forbidden = |user: &str, what: &str, place: &str| {
+            let message = format!("x is forbidden: User \"{user}\" cannot {what} {place}");
+            told(&status(&message, "Forbidden", 403))
+        };
+        let tokens = "resource \"jointokens/status\" in API group \"jointoken.io\"";
+        assert_eq!(
+            forbidden(
+                "alice",
+                &format!("patch {tokens}"),
+                "in the namespace \"edge\""
+            ),
+            "alice may not patch jointokens.jointoken.io/status in namespace edge: a RoleBinding there has to give that right (403 Forbidden)"
+        );
+        let secrets = "resource \"secrets\" in API group \"\"";
+        let said = forbidden(
+            "system:serviceaccount:a:b",
+            &format!("get {secrets}"),
+            "at the cluster scope: RBAC: role not found",
+        );
+        let parts = [
+            "may not get secrets in the whole cluster: a ClusterRoleBinding",
+            "deploy/rbac.yaml",
+        ];
+        for says in parts {
+            assert!(said.contains(says), "{says}: {said}");
+        }
+        let said = forbidden(
+            "system:anonymous",
+            &format!("get {secrets}"),
+            "at the cluster scope",
+        );
+        assert!(
+            said.starts_with("the API server was given no credentials"),
+            "{said}"
+        );
+        // A policy's own words stay.
+        let said = forbidden("alice", "do this", "");
+        assert!(said.contains("cannot do this"), "{said}");
+    }
+
+    #[test]
+    fn a_namespace_that_is_missing_comes_with_the_command_that_makes_it() {
+        let answer = serde_json::json!({
+            "code": 404, "reason": "NotFound", "message": "namespaces \"a\" not found",
+            "details": {"kind": "namespaces", "name": "a"},
+        });
+        let error = kube::Error::Api(serde_json::from_value(answer).unwrap());
+        let said = told(&error);
+        for says in [
+            "namespace a does not exist",
+            "kubectl create namespace a",
+            "--create-namespace",
+        ] {
+            assert!(said.contains(says), "{says}: {said}");
+        }
     }
 
     #[test]

@@ -296,6 +296,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_way_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for root in [file.clone(), file.join("keys")] {
+            let vault = FolderVault::new(root);
+            let name = ItemName::DoorCa;
+            let loaded = vault.load_now(name).unwrap_err();
+            let created = vault.create_now(name, &item(1)).unwrap_err();
+            for error in [loaded, created] {
+                let said = error.to_string();
+                let way = format!("{} is in the way", file.display());
+                assert!(
+                    said.contains(&way) && said.contains("move it away"),
+                    "{said}"
+                );
+                assert!(!said.contains("os error"), "{said}");
+            }
+        }
+    }
+
+    #[test]
     fn an_item_without_an_owner_is_an_error_that_names_the_file() {
         let (_folder, vault) = vault();
         vault.create_now(ItemName::DoorCa, &item(1)).unwrap();
