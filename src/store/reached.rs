@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn all_statuses_that_tell_of_too_much_are_named_at_once() {
-        let status = |n: usize| Witness {
-            told: Told::Index(1_000 - n as u64),
+        let status = |n: u64| Witness {
+            told: Told::Index(1_000 - n),
             place: format!("the status of JoinToken a/n{n}"),
         };
         let all = |count| Witness::all(&(0..count).map(status).collect::<Vec<_>>());

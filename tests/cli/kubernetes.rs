@@ -25,7 +25,7 @@ fn release(fixture: &Fixture, arguments: &[&str], environment: &[(&str, &str)]) 
     let command = ["finalizers", "release", "--yes", "--kubeconfig", "config"];
     let all = [&command[..], arguments].concat();
     // Whatever the caller's own environment says of proxies.
-    let none = [("HTTPS_PROXY", ""), ("https_proxy", "")];
+    let none = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"].map(|name| (name, ""));
     run(
         fixture.folder.path(),
         &all,
@@ -40,7 +40,7 @@ const ALL: [&str; 1] = ["--all-namespaces"];
 fn a_credential_plugin_that_is_missing_or_fails_is_named_and_not_quoted() {
     let fixture = Fixture::new();
     let script = json!(["-c", "echo s3cret-token; exit 3"]);
-    for (exec, says) in [
+    for (mut exec, says) in [
         (
             json!({"command": "no-such-login"}),
             ["no-such-login", "No such file or directory: install it"],
@@ -54,7 +54,6 @@ fn a_credential_plugin_that_is_missing_or_fails_is_named_and_not_quoted() {
             ["the command true", "is no credential"],
         ),
     ] {
-        let mut exec = exec;
         exec["apiVersion"] = "client.authentication.k8s.io/v1".into();
         exec["interactiveMode"] = "Never".into();
         let config = kubeconfig("https://127.0.0.1:1", &json!({"exec": exec}));
@@ -76,7 +75,7 @@ fn a_proxy_that_is_not_reached_is_named_without_its_password() {
     fixture.write("config", &kubeconfig("https://127.0.0.1:2", &json!({})));
     for scheme in ["http", "https", "socks5"] {
         let url = format!("{scheme}://user:s3cret@127.0.0.1:1");
-        let ran = release(&fixture, &ALL, &[("HTTPS_PROXY", &url), ("NO_PROXY", "")]);
+        let ran = release(&fixture, &ALL, &[("HTTPS_PROXY", &url)]);
         let named = format!("the proxy {scheme}://127.0.0.1:1 (HTTPS_PROXY)");
         ran.fails(
             1,
