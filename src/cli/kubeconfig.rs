@@ -79,29 +79,7 @@ fn named(path: &Path) -> String {
 /// Why it cannot be used, and what to do.
 fn unusable(name: &str, error: &KubeconfigError) -> String {
     match error {
-        KubeconfigError::ReadConfig(error, path)
-            if error.kind() == std::io::ErrorKind::NotFound =>
-        {
-            let path = path.display();
-            format!(
-                "{name} cannot be read: there is no file {path}. Give the path of one that exists, with --kubeconfig or in KUBECONFIG"
-            )
-        }
-        KubeconfigError::ReadConfig(error, path) => format!(
-            "{name} cannot be read: {} ({}). Make it a file that the user who runs this may read",
-            file_words(error),
-            path.display()
-        ),
-        KubeconfigError::Parse(error) => {
-            // The library quotes the file.
-            let place = match error.location() {
-                Some(at) => format!(" at line {}, column {}", at.line(), at.column()),
-                None => String::new(),
-            };
-            format!(
-                "{name} is not valid{place}: it is not YAML or not a kubeconfig. `kubectl config view` with it shows what kubectl makes of it"
-            )
-        }
+        KubeconfigError::ReadConfig(..) | KubeconfigError::Parse(_) => unreadable(name, error),
         KubeconfigError::CurrentContextNotSet => format!(
             "{name} does not say which context is the current one: choose one with `kubectl config use-context NAME`"
         ),
@@ -137,6 +115,36 @@ fn unusable(name: &str, error: &KubeconfigError) -> String {
             "{name} cannot be used: get it anew, or give another with --kubeconfig ({})",
             whole(error)
         ),
+    }
+}
+
+/// Why a file of it cannot be read.
+fn unreadable(name: &str, error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(error, path)
+            if error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            let path = path.display();
+            format!(
+                "{name} cannot be read: there is no file {path}. Give the path of one that exists, with --kubeconfig or in KUBECONFIG"
+            )
+        }
+        KubeconfigError::ReadConfig(error, path) => format!(
+            "{name} cannot be read: {} ({}). Make it a file that the user who runs this may read",
+            file_words(error),
+            path.display()
+        ),
+        KubeconfigError::Parse(error) => {
+            // The library quotes the file.
+            let place = match error.location() {
+                Some(at) => format!(" at line {}, column {}", at.line(), at.column()),
+                None => String::new(),
+            };
+            format!(
+                "{name} is not valid{place}: it is not YAML or not a kubeconfig. `kubectl config view` with it shows what kubectl makes of it"
+            )
+        }
+        error => whole(error),
     }
 }
 
