@@ -38,11 +38,11 @@ pub enum ClientError {
         hint(source)
     )]
     Unreachable { socket: PathBuf, source: io::Error },
-    #[error("the replica broke off: {0}")]
+    #[error("the replica broke off its answer, see its log: {0}")]
     BrokenOff(String),
     #[error("{}", .0.message)]
     Refused(Problem),
-    #[error("the answer cannot be written: {0}")]
+    #[error("the answer cannot be written, is there room for it? {0}")]
     Write(io::Error),
 }
 

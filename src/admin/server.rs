@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 
 use crate::lifecycle::command::AdoptKey;
-use crate::store::RaftStore;
+use crate::store::{RaftStore, file_trouble};
 use crate::token::OfflinePolicy;
 
 use super::export::KeyExporter;
@@ -55,10 +55,18 @@ impl FromRef<Arc<Offered>> for RaftStore {
 
 /// The socket could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin socket {} cannot be opened: {source}", path.display())]
+#[error("the admin socket {} cannot be opened: {}", path.display(), trouble(source, path))]
 pub struct BindError {
     path: PathBuf,
     source: io::Error,
+}
+
+/// What is found out here says itself what to do.
+fn trouble(error: &io::Error, path: &Path) -> String {
+    match error.raw_os_error() {
+        Some(_) => file_trouble(error, path),
+        None => error.to_string(),
+    }
 }
 
 impl AdminServer {

@@ -11,6 +11,7 @@ use super::duration::HumanDuration;
 use super::group::PeersConfig;
 use crate::lifecycle::Settings;
 use crate::pki::TrustDomain;
+use crate::store::file_trouble;
 use crate::token::{
     Audience, Claims, Delivery, KeyId, MAX_URLS, NodePattern, Purpose, SigningKey, TokenId,
     door_url_fault, is_node_name, mint,
@@ -88,8 +89,8 @@ pub struct NodeDbConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error(
-        "the configuration file {} cannot be read: {source}; `jointoken serve --help` shows what it holds",
-        path.display()
+        "the configuration file {} cannot be read: {}; `jointoken serve --help` shows what it holds",
+        path.display(), file_trouble(source, path)
     )]
     Unreadable {
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
@@ -13,10 +14,11 @@ use serde_json::json;
 
 use super::confirm::confirm;
 use super::exit::{EXIT_CODES, Exit, Failure};
-use super::kubernetes;
+use super::kubernetes::Access;
 use super::output::Output;
 use crate::api::JoinToken;
-use crate::controller::{FINALIZER, told};
+use crate::controller::{FINALIZER, is_away, told};
+use crate::token::is_node_name;
 
 /// So many at a time.
 const PAGE: u32 = 500;
@@ -77,9 +79,11 @@ struct Release {
 /// Runs the subcommand.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
     let Command::Release(release) = args.command;
-    let config = kubernetes::config(release.kubeconfig.as_deref()).await?;
-    let client = kubernetes::client(config)?;
+    let client = Access::find(release.kubeconfig.as_deref())
+        .await?
+        .client()?;
     refuse_if_operator_is_there(&client, release.system_namespace.as_deref()).await?;
+    refuse_unless_there(&client, &release.namespaces).await?;
     let held = held(&client, &release.namespaces).await?;
     if !held.is_empty() && !release.yes {
         let meaning = format!(
@@ -113,8 +117,12 @@ async fn refuse_if_operator_is_there(
     };
     let found = sets.list(&ListParams::default().labels(OPERATORS)).await;
     let found = found.map_err(|error| {
-        let hint = "whether an operator is there cannot be known: run this as somebody who may list StatefulSets, or say with --system-namespace where it was";
-        Failure::new(Exit::Failed, format_args!("{hint} ({})", told(&error)))
+        let mut failure = failed("whether an operator is there cannot be known", &error);
+        if namespace.is_none() && is_forbidden(&error) {
+            let other_way = ", or say with --system-namespace where it was";
+            failure.message.push_str(other_way);
+        }
+        failure
     })?;
     let is_there = |set: &&StatefulSet| {
         let has = set.status.as_ref().map_or(0, |status| status.replicas);
@@ -130,6 +138,38 @@ async fn refuse_if_operator_is_there(
                 set.name_any()
             ),
         )),
+    }
+}
+
+/// A list in a namespace that does not exist is an empty one: a misspelt name would pass for one in which nothing is held.
+async fn refuse_unless_there(client: &Client, namespaces: &[String]) -> Result<(), Failure> {
+    let there: Api<Namespace> = Api::all(client.clone());
+    let mut missing = Vec::new();
+    for name in namespaces {
+        if !is_node_name(name) {
+            return Err(Failure::usage(format_args!(
+                "{name:?} is not the name of a namespace: --namespace takes names separated by commas"
+            )));
+        }
+        match there.get_metadata_opt(name).await {
+            Ok(Some(_)) => {}
+            Ok(None) => missing.push(name.as_str()),
+            // Who has rights in single namespaces alone need not see them as such.
+            Err(error) if is_forbidden(&error) => {}
+            Err(error) => {
+                return Err(failed(
+                    format_args!("namespace {name} cannot be looked at"),
+                    &error,
+                ));
+            }
+        }
+    }
+    match &missing[..] {
+        [] => Ok(()),
+        missing => Err(Failure::usage(format_args!(
+            "there is no namespace {} in this cluster, and nothing was let go of: `kubectl get namespaces` lists those that there are",
+            missing.join(", ")
+        ))),
     }
 }
 
@@ -202,8 +242,16 @@ async fn let_go(client: &Client, token: &PartialObjectMeta<JoinToken>) -> Result
     ))
 }
 
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden())
+}
+
 fn failed(what: impl fmt::Display, error: &kube::Error) -> Failure {
-    Failure::new(Exit::Failed, format_args!("{what} ({})", told(error)))
+    let hint = match is_away(error) {
+        true => ". Is the Kubernetes API running, and is this the right kubeconfig?",
+        false => "",
+    };
+    Failure::new(Exit::Failed, format_args!("{what}: {}{hint}", told(error)))
 }
 
 /// What was done.
@@ -219,7 +267,11 @@ impl fmt::Display for Released {
             writeln!(f, "{name}")?;
         }
         match self.released.len() {
-            0 => write!(f, "no JoinToken was held by {FINALIZER}"),
+            0 => write!(
+                f,
+                "there was nothing to let go of: no JoinToken is held by {FINALIZER}"
+            ),
+            1 => f.write_str("1 JoinToken let go of"),
             count => write!(f, "{count} JoinTokens let go of"),
         }
     }

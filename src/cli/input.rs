@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
 use crate::net::file_words;
+use crate::store::file_trouble;
 use crate::token::{KeyFileError, MAX_KEY_FILE, MAX_TOKEN, OfflineKeyFile, Presented, SigningKey};
 
 /// The variable of the environment that holds a token.
@@ -168,11 +169,9 @@ impl Drop for NewFile<'_> {
 }
 
 fn cannot_write(exit: Exit, path: &Path, what: &str, error: &io::Error) -> Failure {
+    let why = file_trouble(error, path);
     let path = path.display();
-    Failure::new(
-        exit,
-        format_args!("cannot write {what} to {path}: {}", file_words(error)),
-    )
+    Failure::new(exit, format_args!("cannot write {what} to {path}: {why}"))
 }
 
 /// Whether this looks like a token or a signing key.
@@ -208,10 +207,14 @@ fn read(path: &Path, what: &str, limit: usize) -> Result<Zeroizing<Vec<u8>>, Fai
         Err(_) if is_secret(path.as_os_str()) => Err(Failure::usage(format_args!(
             "this takes the name of a file for {what}, and what was given looks like the secret itself: secrets are not taken from the command line, where every user of the machine can read them"
         ))),
+        Err(error) if is_stdin(path) => Err(Failure::usage(format_args!(
+            "cannot read {what} from standard input: {}",
+            file_words(&error)
+        ))),
         Err(error) => Err(Failure::usage(format_args!(
             "cannot read {what} from {}: {}",
             path.display(),
-            file_words(&error)
+            file_trouble(&error, path)
         ))),
     }
 }

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::header::{HeaderValue, USER_AGENT};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::InClusterError;
 use kube::{Client, Config};
 
 use super::exit::Failure;
+use super::kubeconfig::Found;
 use super::proxy::ProxyEnvironment;
 use super::statuses::Statuses;
-use crate::controller::{FoundingConfigMap, SecretVault, told};
+use crate::controller::{ApiProxy, FoundingConfigMap, SecretVault, told, told_of_credentials};
 use crate::founding::{Cluster, whole};
+use crate::net::file_words;
 use crate::token::{StoreId, is_node_name};
 
 /// What the names of the operator's own objects begin with.
@@ -20,77 +22,107 @@ pub const PREFIX: &str = "jointoken";
 /// By what the API server's own log and its flow control know us.
 const AGENT: &str = concat!("jointoken/", env!("CARGO_PKG_VERSION"));
 
-/// The configuration of this kubeconfig, or of whatever the environment offers.
-///
-/// # Errors
-/// One line: there is none that can be used.
-pub async fn config(kubeconfig: Option<&Path>) -> Result<Config, Failure> {
-    let file = match kubeconfig {
-        Some(path) => Some(Kubeconfig::read_from(path).map_err(|error| {
-            let why = unusable(&error);
-            Failure::usage(format_args!("the kubeconfig {} {why}", path.display()))
-        })?),
-        // Where there is none, a pod's service account may do.
-        None => Kubeconfig::read().ok(),
-    };
-    let proxy = file.as_ref().map(|file| proxy_url(file).map(str::to_owned));
-    let config = match (kubeconfig, file) {
-        (Some(_), Some(file)) => {
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| format!("it {}", unusable(&error)))
-        }
-        _ => Config::infer().await.map_err(|error| whole(&error)),
-    };
-    let mut config = config.map_err(|error| {
-        Failure::usage(format_args!(
-            "there is no usable way to a Kubernetes API ({error}): give --kubeconfig, set KUBECONFIG, or run in a pod with a service account"
-        ))
-    })?;
-    if let Some(of_kubeconfig) = proxy {
+/// A way to a Kubernetes API.
+pub struct Access {
+    config: Config,
+    /// What messages call the kubeconfig; `None`: a pod's service account.
+    kubeconfig: Option<String>,
+    /// The program that gives the credentials.
+    plugin: Option<String>,
+    proxy: Option<ApiProxy>,
+}
+
+impl Access {
+    /// By this kubeconfig, or by whatever the environment offers.
+    ///
+    /// # Errors
+    /// One line: there is none that can be used.
+    pub async fn find(kubeconfig: Option<&Path>) -> Result<Self, Failure> {
+        let mut access = match Found::read(kubeconfig)? {
+            Some(found) => Self::by(found).await?,
+            None => Self {
+                config: Config::incluster().map_err(|error| no_way(&error))?,
+                kubeconfig: None,
+                plugin: None,
+                proxy: None,
+            },
+        };
+        let agent = (USER_AGENT, HeaderValue::from_static(AGENT));
+        access.config.headers.push(agent);
+        Ok(access)
+    }
+
+    async fn by(found: Found) -> Result<Self, Failure> {
+        let mut config = found.config().await?;
         let environment = ProxyEnvironment::read();
-        let proxy = environment.proxy_for(&config.cluster_url, of_kubeconfig.as_deref());
+        let of_kubeconfig = found.proxy_url().filter(|url| !url.is_empty());
+        let proxy = environment.proxy_for(&config.cluster_url, of_kubeconfig);
         config.proxy_url = proxy.map_err(Failure::usage)?;
+        let named_by = match of_kubeconfig {
+            Some(_) => "proxy-url in the kubeconfig",
+            None => "HTTPS_PROXY",
+        };
+        let proxy = config.proxy_url.as_ref();
+        Ok(Self {
+            proxy: proxy.map(|url| ApiProxy::new(url, named_by)),
+            plugin: found.plugin().map(str::to_owned),
+            kubeconfig: Some(found.name),
+            config,
+        })
     }
-    let agent = (USER_AGENT, HeaderValue::from_static(AGENT));
-    config.headers.push(agent);
-    Ok(config)
-}
 
-/// The proxy that the current context names.
-fn proxy_url(file: &Kubeconfig) -> Option<&str> {
-    let current = file.current_context.as_ref()?;
-    let mut contexts = file.contexts.iter();
-    let named = contexts.find(|context| context.name == *current)?;
-    let cluster = &named.context.as_ref()?.cluster;
-    let mut clusters = file.clusters.iter();
-    let named = clusters.find(|named| named.name == *cluster)?;
-    named.cluster.as_ref()?.proxy_url.as_deref()
-}
+    /// The namespace that counts where none is named.
+    pub fn default_namespace(&self) -> &str {
+        &self.config.default_namespace
+    }
 
-/// Why a kubeconfig cannot be used, as the rest of a sentence.
-fn unusable(error: &KubeconfigError) -> String {
-    match error {
-        KubeconfigError::ReadConfig(error, _) => format!("cannot be read: {error}"),
-        KubeconfigError::Parse(error) => {
-            format!("is not valid: {}", error.to_string().replace('\n', " "))
-        }
-        KubeconfigError::ParseNoProxy(error) => {
-            format!("cannot be used: NO_PROXY is not a list of hosts and networks: {error}")
-        }
-        error => format!("cannot be used: {}", whole(error)),
+    /// A client for it.
+    ///
+    /// # Errors
+    /// One line: it cannot be used.
+    pub fn client(self) -> Result<Client, Failure> {
+        let client = match self.proxy {
+            None => Client::try_from(self.config),
+            Some(proxy) => proxy.client(self.config),
+        };
+        client.map_err(|error| {
+            let name = self.kubeconfig.as_deref();
+            let name = name.unwrap_or("the pod's service account");
+            let plugin = self.plugin.map_or_else(String::new, |plugin| {
+                format!(" of its current context, which the command {plugin} is to give")
+            });
+            Failure::usage(match &error {
+                kube::Error::Auth(error) => {
+                    let why = told_of_credentials(error);
+                    format!("{name} gives no credentials{plugin}: {why}")
+                }
+                kube::Error::RustlsTls(_) => format!(
+                    "{name} cannot be used: its client certificate, client key or certificate-authority is not what it should be. Get it anew, or mend that entry ({})",
+                    told(&error)
+                ),
+                error => format!("{name} cannot be used: {}", told(error)),
+            })
+        })
     }
 }
 
-/// A client for it.
-///
-/// # Errors
-/// One line: it cannot be used.
-pub fn client(config: Config) -> Result<Client, Failure> {
-    Client::try_from(config).map_err(|error| {
-        let why = told(&error);
-        Failure::usage(format_args!("the Kubernetes API cannot be used: {why}"))
-    })
+/// No kubeconfig was found, and here is no pod, or not all that one is given.
+fn no_way(error: &InClusterError) -> Failure {
+    let why = match error {
+        InClusterError::ReadEnvironmentVariable(_) => "this is no pod".to_owned(),
+        InClusterError::ReadDefaultNamespace(error)
+        | InClusterError::ReadCertificateBundle(error) => format!(
+            "what a pod has of its service account cannot be read here, {}: is automountServiceAccountToken off?",
+            file_words(error)
+        ),
+        error => format!(
+            "this pod's way to the API server makes no sense, {}",
+            whole(error)
+        ),
+    };
+    Failure::usage(format_args!(
+        "there is no way to a Kubernetes API: no kubeconfig is named, there is none in the home folder, and {why}. Give --kubeconfig, set KUBECONFIG, or run in a pod with a service account"
+    ))
 }
 
 /// Which cluster's store is meant. The command runs with the rights of whoever calls it.
@@ -156,7 +188,7 @@ async fn cluster(namespace: &str, args: &ClusterArgs) -> Result<Cluster, Failure
             "{odd:?} is not the name of a namespace"
         )));
     }
-    let client = client(config(args.kubeconfig.as_deref()).await?)?;
+    let client = Access::find(args.kubeconfig.as_deref()).await?.client()?;
     let statuses = Statuses::new(&client, &args.namespaces);
     statuses.check().await?;
     Ok(Cluster {

@@ -20,6 +20,7 @@ mod input;
 mod inspect;
 mod join;
 mod key;
+mod kubeconfig;
 mod kubernetes;
 mod logging;
 mod members;

@@ -12,7 +12,7 @@ use super::config::{self, NodeDbConfig, ServerConfig};
 use super::duration::HumanDuration;
 use super::exit::{EXIT_CODES, Exit, Failure};
 use super::group::{self, PeersConfig};
-use super::kubernetes::{self, PREFIX};
+use super::kubernetes::{Access, PREFIX};
 use super::logging::LogArgs;
 use super::output::Output;
 use super::patience::Patience;
@@ -215,7 +215,7 @@ async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
             Ok(replica) => return Ok(replica),
             Err(failure) => failure,
         };
-        let client = kubernetes::client(kubernetes::config(args.kubeconfig.as_deref()).await?)?;
+        let client = Access::find(args.kubeconfig.as_deref()).await?.client()?;
         let statuses = Statuses::new(&client, &args.namespaces);
         if !readable::is_away(&statuses.unreadable().await) {
             return Err(failure);
@@ -229,12 +229,12 @@ async fn attempt(
     config: &ServerConfig,
     patience: &mut Patience,
 ) -> Result<Replica, Failure> {
-    let kube = kubernetes::config(args.kubeconfig.as_deref()).await?;
+    let access = Access::find(args.kubeconfig.as_deref()).await?;
     let system_namespace = args
         .system_namespace
         .clone()
-        .unwrap_or_else(|| kube.default_namespace.clone());
-    let client = kubernetes::client(kube)?;
+        .unwrap_or_else(|| access.default_namespace().to_owned());
+    let client = access.client()?;
     let statuses = Arc::new(
         Statuses::new(&client, &args.namespaces)
             .of_class(args.class.as_deref())
@@ -340,16 +340,11 @@ async fn scaling(
             Ok(scaling) => return Ok(Some(scaling)),
             Err(error) => error,
         };
-        let what = format!("the StatefulSet {system_namespace}/{name} cannot be read");
         let why = told(&error);
+        let what = format!("the StatefulSet {system_namespace}/{name} cannot be read: {why}");
         if !is_away(&error) {
-            return Err(Failure::new(
-                Exit::Failed,
-                format_args!(
-                    "{what}: give the operator the rights of deploy/rbac.yaml or of the chart ({why})"
-                ),
-            ));
+            return Err(Failure::new(Exit::Failed, what));
         }
-        patience.wait(&format_args!("{what}: {why}")).await;
+        patience.wait(&what).await;
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::config::ServerConfig;
 use super::exit::{Exit, Failure};
+use crate::net::file_words;
 
 /// So many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -157,7 +158,10 @@ fn cannot_listen(address: SocketAddr, what: &str, setting: Setting, error: &io::
     };
     Failure::new(
         Exit::Failed,
-        format_args!("cannot listen on {address} for {what}: {error}{hint}"),
+        format_args!(
+            "cannot listen on {address} for {what}: {}{hint}",
+            file_words(error)
+        ),
     )
 }
 

@@ -19,6 +19,7 @@ pub struct Unreadable {
     /// `None`: of all namespaces.
     namespace: Option<String>,
     why: Why,
+    /// With what to do, unless [`Why`] says it.
     told: String,
 }
 
@@ -67,14 +68,12 @@ impl fmt::Display for Unreadable {
             write!(f, " in namespace {namespace}")?;
         }
         let hint = match self.why {
+            Why::Forbidden => return write!(f, ": {}", self.told),
             Why::Away => "is the Kubernetes API running, and is this the right kubeconfig?",
             Why::NotDefined => {
                 "install their definition first (jointoken crd | kubectl apply --server-side -f -)"
             }
-            Why::Forbidden => {
-                "give the operator the rights of deploy/rbac.yaml or of the chart, or take the namespace out of --namespace"
-            }
-            Why::Other => "mend that first",
+            Why::Other => "is that the Kubernetes API at all? See `kubectl get jointokens`",
         };
         write!(f, ": {hint} ({})", self.told)
     }

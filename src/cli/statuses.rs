@@ -1,5 +1,7 @@
 //! What the operator asks of the JoinTokens before there is a controller.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -210,11 +212,11 @@ fn named(token: &JoinToken) -> String {
 }
 
 impl Statuses {
-    /// What tells of the highest place in this store's own log, if anything does. Where JoinTokens may not be listed nobody
-    /// waits for them: the founding object remembers, too.
-    async fn witness(&self, of: Founding) -> Result<Option<Witness>, VaultError> {
+    /// What tells of the highest places in this store's own log. Where JoinTokens may not be listed nobody waits for them: the
+    /// founding object remembers, too.
+    async fn witnesses(&self, of: Founding) -> Result<Vec<Witness>, VaultError> {
         let ours = of.store_id.to_string();
-        let mut highest: Option<(u64, String)> = None;
+        let mut highest = BinaryHeap::new();
         let mut see = |token: &JoinToken| {
             let status = token.status.as_ref();
             // An earlier release named no store; a restored one has another epoch.
@@ -224,9 +226,11 @@ impl Statuses {
                     && status.store_epoch == Some(of.epoch)
                     && told_store(token).is_none_or(|told| told == ours)
             };
-            let index = status.filter(is_ours).and_then(|status| status.store_index);
-            if index > highest.as_ref().map(|(index, _)| *index) {
-                highest = index.map(|index| (index, format!("the status of {}", named(token))));
+            if let Some(index) = status.filter(is_ours).and_then(|status| status.store_index) {
+                highest.push(Reverse((index, named(token))));
+                if highest.len() > Witness::STATUSES {
+                    highest.pop();
+                }
             }
         };
         for tokens in &self.tokens {
@@ -242,10 +246,13 @@ impl Statuses {
                 Ok(()) => {}
             }
         }
-        Ok(highest.map(|(index, place)| Witness {
-            told: Told::Index(index),
-            place,
-        }))
+        let highest_first = highest.into_sorted_vec().into_iter();
+        Ok(highest_first
+            .map(|Reverse((index, token))| Witness {
+                told: Told::Index(index),
+                place: format!("the status of {token}"),
+            })
+            .collect())
     }
 }
 
@@ -254,8 +261,8 @@ impl FormerEpochs for Statuses {
         self.read().boxed()
     }
 
-    fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Option<Witness>, VaultError>> {
-        self.witness(of).boxed()
+    fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Vec<Witness>, VaultError>> {
+        self.witnesses(of).boxed()
     }
 
     fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>> {

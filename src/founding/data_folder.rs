@@ -1,8 +1,7 @@
 //! A replica's own data folder, as far as founding goes: its identity, and the store in it.
 
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,30 +76,13 @@ where
     }
 }
 
-/// Who may not write in the folder, and whose it is.
-fn not_ours(error: &io::Error, data: &Path) -> String {
-    let user = rustix::process::geteuid().as_raw();
-    let owner = match fs::metadata(data) {
-        Ok(folder) => format!("user {} owns {}", folder.uid(), data.display()),
-        Err(_) => format!("it does not own {}", data.display()),
-    };
-    format!(
-        "{error}: this process runs as user {user}, and {owner}: run it as the user that the replica runs as, or give the folder to that user with chown -R"
-    )
-}
-
 /// Keeps other processes from working in the folder, which is made if need be, for as long as what is returned is there.
 pub(super) fn lock_folder(data: &Path) -> Result<File, VaultError> {
     make_folder(data)?;
     let path = data.join("founding.lock");
     let mut options = File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
-    let lock = options.open(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            VaultError::new(path.display().to_string(), not_ours(&error, data))
-        }
-        _ => at(&path)(error),
-    })?;
+    let lock = options.open(&path).map_err(at(&path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(VaultError::new(

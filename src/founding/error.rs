@@ -150,7 +150,9 @@ pub enum FoundingError {
         found: Fingerprint,
     },
     /// An item that cannot be used.
-    #[error("the {item} in {place} cannot be used: {source}")]
+    #[error(
+        "the {item} in {place} cannot be used, it was damaged or edited ({source}): put it back from the backup of the keys"
+    )]
     Damaged {
         /// Which item.
         item: ItemName,

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::item::{Item, ItemName};
 use super::vault::{Creation, Vault, VaultError};
+use crate::store::file_trouble;
 
 /// The file in an item's folder that says whose the item is.
 const OWNER: &str = "store";
@@ -54,10 +55,12 @@ impl FolderVault {
         for entry in entries {
             let entry = entry.map_err(at(&folder))?;
             let path = entry.path();
-            let file_name = entry
-                .file_name()
-                .into_string()
-                .map_err(|_| VaultError::unfit(path.display().to_string(), "an odd file name"))?;
+            let file_name = entry.file_name().into_string().map_err(|_| {
+                VaultError::unfit(
+                    path.display().to_string(),
+                    "does not belong there, by its name: move it away",
+                )
+            })?;
             let content = Zeroizing::new(fs::read(&path).map_err(at(&path))?);
             if is_secret(&file_name) {
                 self.refuse_if_open_to_all(&path)?;
@@ -66,7 +69,7 @@ impl FolderVault {
                 owner = Some(parse_owner(&content).ok_or_else(|| {
                     VaultError::unfit(
                         path.display().to_string(),
-                        "does not say which store the key is of",
+                        "does not say which store the key is of, it was damaged or edited: put this folder back from the backup of the keys",
                     )
                 })?);
             } else {
@@ -83,7 +86,7 @@ impl FolderVault {
             None if parts.is_empty() => Ok(None),
             None => Err(VaultError::unfit(
                 folder.join(OWNER).display().to_string(),
-                "is missing: it says which store the key is of",
+                "is missing, which says which store the key is of: put this folder back from the backup of the keys",
             )),
         }
     }
@@ -168,8 +171,8 @@ fn parse_owner(content: &[u8]) -> Option<(crate::token::StoreId, u64)> {
 
 /// For `map_err`: an error of the operating system at this path.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> VaultError {
-    let place = path.display().to_string();
-    move |error| VaultError::new(place, error)
+    let path = path.to_path_buf();
+    move |error| VaultError::new(path.display().to_string(), file_trouble(&error, &path))
 }
 
 /// A folder that only its owner may enter, and its parents; fine if it is there.
@@ -290,6 +293,28 @@ mod tests {
         let created = vault.create_now(ItemName::DoorCa, &item(1)).unwrap();
         assert_eq!(created, Creation::Created);
         assert_eq!(vault.load_now(ItemName::DoorCa).unwrap(), Some(item(1)));
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for root in [file.clone(), file.join("keys")] {
+            let vault = FolderVault::new(root);
+            let name = ItemName::DoorCa;
+            let loaded = vault.load_now(name).unwrap_err();
+            let created = vault.create_now(name, &item(1)).unwrap_err();
+            for error in [loaded, created] {
+                let said = error.to_string();
+                let way = format!("{} is in the way", file.display());
+                assert!(
+                    said.contains(&way) && said.contains("move it away"),
+                    "{said}"
+                );
+                assert!(!said.contains("os error"), "{said}");
+            }
+        }
     }
 
     #[test]

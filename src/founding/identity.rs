@@ -142,14 +142,14 @@ impl IdentityFile {
     /// The identity, if the folder has one; durable.
     pub fn load(&self) -> Result<Option<Identity>, VaultError> {
         let path = self.folder.join("identity");
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.without_identity(&path);
             }
-            text => text.map_err(at(&path))?,
+            bytes => bytes.map_err(at(&path))?,
         };
         sync_folder(&self.folder)?;
-        match Identity::parse(&text) {
+        match Identity::parse(&String::from_utf8_lossy(&text)) {
             Some(identity) => Ok(Some(identity)),
             None => Err(VaultError::unfit(
                 path.display().to_string(),
@@ -290,9 +290,11 @@ mod tests {
     fn a_damaged_file_is_an_error_and_not_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let file = IdentityFile::new(folder.path());
-        fs::write(folder.path().join("identity"), "").unwrap();
-        let error = file.load().unwrap_err().to_string();
-        assert!(error.contains("identity: is damaged"), "{error}");
-        assert!(file.create(&drawn()).is_err());
+        for damaged in [&b""[..], b"\x80"] {
+            fs::write(folder.path().join("identity"), damaged).unwrap();
+            let error = file.load().unwrap_err().to_string();
+            assert!(error.contains("identity: is damaged"), "{error}");
+            assert!(file.create(&drawn()).is_err());
+        }
     }
 }

@@ -64,6 +64,10 @@ pub trait ReachedMark: Send + Sync {
 
 const FIRST_LINE: &str = "jointoken reached 1";
 
+/// What to do about a file that does not say it.
+const NO_MARK: &str = "does not say how far the log of the store has been, it was damaged or edited. If the data folder is the one that was in use last, remove this file and start again, \
+    it is written anew; if it is an older copy, or you do not know, make a new store: `jointoken store recover` of it, or `jointoken store snapshot restore`";
+
 /// The file `reached` in the folder of the keys, of the one replica that has this folder.
 #[derive(Debug, Clone)]
 pub struct ReachedFile {
@@ -87,10 +91,8 @@ impl ReachedFile {
         let Some(text) = read_if_there(&path)? else {
             return Ok(Remembered::default());
         };
-        let (store_id, reached) = parse(&text).ok_or_else(|| {
-            let what = "does not say how far the log of the store has been: find out why, put it back or remove it";
-            VaultError::unfit(path.display().to_string(), what)
-        })?;
+        let (store_id, reached) =
+            parse(&text).ok_or_else(|| VaultError::unfit(path.display().to_string(), NO_MARK))?;
         Ok(Remembered {
             // Another store's is of no use any more.
             reached: (store_id == of).then_some(reached),
@@ -185,9 +187,11 @@ impl SeenObject {
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, VaultError> {
-    match fs::read_to_string(path) {
+    match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).map_err(at(path)),
+        // What is no text is like no text of ours.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) => Err(at(path)(error)),
     }
 }
 
@@ -234,12 +238,22 @@ mod tests {
         assert_eq!(file.load(one).unwrap().reached, None);
         assert_eq!(fs::read_dir(&file.folder).unwrap().count(), 1);
         for odd in [
-            "",
-            "jointoken reached 1\n",
-            "jointoken reached 1\nstore-id x\nreached 1.00000000000000ab.1\n",
+            &b""[..],
+            b"jointoken reached 1\n",
+            b"jointoken reached 1\nstore-id x\nreached 1.00000000000000ab.1\n",
+            b"\x80",
         ] {
             fs::write(file.path(), odd).unwrap();
-            assert!(file.load(one).unwrap_err().is_unfit, "{odd:?}");
+            let error = file.load(one).unwrap_err();
+            assert!(error.is_unfit, "{odd:?}");
+            let said = error.to_string();
+            for says in [
+                "keys/reached: does not say",
+                "remove this file and start again",
+                "store recover",
+            ] {
+                assert!(said.contains(says), "{says}: {said}");
+            }
             assert!(file.save(one, at_entry(9, 9)).is_err(), "{odd:?}");
         }
     }

@@ -90,10 +90,10 @@ pub trait FormerEpochs: Send + Sync {
     /// The greatest epoch that anything tells of; 0 if nothing does.
     fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>>;
 
-    /// What tells of the highest place in this store's own log, if anything does.
-    fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Option<Witness>, VaultError>> {
+    /// What tells of the highest places in this store's own log, the highest first.
+    fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Vec<Witness>, VaultError>> {
         let _ = of;
-        Box::pin(std::future::ready(Ok(None)))
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// The stores that something tells of and that were not taken over: they may be alive.

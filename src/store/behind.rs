@@ -85,7 +85,7 @@ pub(super) fn check(
         return Err(OpenError::SetBack {
             path: log_dir.to_path_buf(),
             end: last.map(Reached::from),
-            witness: witness.clone(),
+            witnesses: behind,
         });
     }
     // One that is new has everything to be sent, and nobody wonders.

@@ -60,6 +60,7 @@ fn publish(health: &watch::Sender<Health>, now: Health) {
             cut_off: health.cut_off,
             stalled: health.stalled,
             incomplete: health.incomplete,
+            newcomer: health.newcomer,
             ..now
         };
         changed
@@ -86,6 +87,7 @@ fn of<Rt: AsyncRuntime>(metrics: &Metrics<Rt>) -> Health {
         cut_off: false,
         stalled: false,
         incomplete: false,
+        newcomer: false,
         fatal,
     }
 }

@@ -145,6 +145,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }));
         let health = watch::Sender::new(Health {
             incomplete: !behind.is_empty(),
+            // It is no member's folder yet.
+            newcomer: opened.identity.founding,
             ..Health::default()
         });
         let stopping = Arc::new(AtomicBool::new(false));

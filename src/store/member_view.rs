@@ -104,6 +104,10 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let last = metrics.last_log_index.unwrap_or(0);
         let index = |id: &Option<LogId>| id.as_ref().map(|id| id.index);
         let own_applied = index(&metrics.last_applied);
+        // After a restart openraft takes whoever was the leader before for it, until there is one.
+        let leader = metrics
+            .current_leader
+            .filter(|_| own.contact_ms_ago.is_some());
         let view = |(node, member): (&NodeId, &Member)| {
             let is_asked = *node == me;
             let heard = heard.get(node);
@@ -115,7 +119,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             MemberView {
                 node_id: *node,
                 address: member.address.clone(),
-                role: match (metrics.current_leader == Some(*node), voters.contains(node)) {
+                role: match (leader == Some(*node), voters.contains(node)) {
                     (true, _) => Role::Leader,
                     (false, true) => Role::Voter,
                     (false, false) => Role::Learner,
@@ -150,7 +154,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         let members = membership.nodes().map(view).collect();
         Members {
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader,
             is_ready,
             is_changing: membership.get_joint_config().len() > 1,
             members,

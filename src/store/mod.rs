@@ -9,6 +9,7 @@ mod codec;
 mod config;
 pub mod disk;
 mod duties;
+mod file_trouble;
 mod folder;
 mod group;
 mod group_clock;
@@ -45,6 +46,7 @@ mod upgrade;
 pub use audit::{AuditMark, AuditSink, AuditTrail, audit_trail};
 pub use backup::{Backup, BackupError, NotFounded};
 pub use config::{GroupConfig, StoreConfig};
+pub use file_trouble::file_trouble;
 pub use identity::Identity;
 #[cfg(debug_assertions)]
 pub use log::DurableLog;

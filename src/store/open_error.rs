@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::lifecycle::SenselessSetting;
 use crate::token::StoreId;
 
-use super::{Reached, Told, Witness};
+use super::{Reached, Told, Witness, file_trouble};
 
 /// What to do when a folder's contents are lost. Never "restore a backup": what an older copy does
 /// not know was used could be used again, and a new store refuses all tokens of the old one.
@@ -24,7 +24,8 @@ const COPIED: &str = ". If a copy of it was started elsewhere: stop that, too, m
 /// Why a data folder could not be opened. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("{}: {source}", path.display())]
+    /// A file or a folder that the system does not let be used.
+    #[error("{}: {}", path.display(), file_trouble(source, path))]
     Io {
         path: PathBuf,
         #[source]
@@ -69,14 +70,14 @@ pub enum OpenError {
     Incomplete { path: PathBuf, what: String },
     /// Its log ends before an entry that was committed, and nobody else has what is missing.
     #[error(
-        "{} was set back to an older copy, or a copy of it was gone on with: its log ends at {}, and {witness}, which was committed. Nothing was changed. It is not gone on with, it would admit used tokens again: {}{}{}",
-        path.display(), end_text(*.end), INSTEAD, COPIED, edited_text(witness)
+        "{} was set back to an older copy, or a copy of it was gone on with: its log ends at {}, and {}, which was committed. Nothing was changed. It is not gone on with, it would admit used tokens again: {}{}{}",
+        path.display(), end_text(*.end), Witness::all(witnesses), INSTEAD, COPIED, edited_text(witnesses)
     )]
     SetBack {
         path: PathBuf,
         /// Where its log ends.
         end: Option<Reached>,
-        witness: Witness,
+        witnesses: Vec<Witness>,
     },
     /// Something outside of the folder keeps it from being opened.
     #[error("{0}")]
@@ -102,13 +103,15 @@ pub enum OpenError {
     Start(String),
 }
 
+/// What to do about statuses that somebody has edited.
+pub(super) const EDITED: &str = "delete the JoinTokens whose statuses these are, `kubectl delete jointoken NAME --namespace NAMESPACE --wait=false` \
+    (they go once this has started: without --wait=false kubectl waits for that), and start again";
+
 /// A status can be edited, the mark of the store cannot by whoever may only do that.
-fn edited_text(witness: &Witness) -> &'static str {
-    match witness.told {
-        Told::Entry(_) => "",
-        Told::Index(_) => {
-            ". If somebody has edited that status: delete the JoinToken (it goes once this has started), and start again"
-        }
+fn edited_text(witnesses: &[Witness]) -> String {
+    match witnesses.iter().all(|of| matches!(of.told, Told::Index(_))) {
+        true => format!(". If somebody has edited what tells that: {EDITED}"),
+        false => String::new(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::token::TokenId;
 
 use super::disk::Disk;
 use super::group::PULSE;
+use super::health::root_cause;
 use super::identity::Identity;
 use super::inner::Inner;
 use super::member_view::Members;
@@ -124,7 +125,11 @@ impl<Rt: AsyncRuntime> RaftStore<Rt> {
             match self.0.raft().initialize(members.clone()).await {
                 Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the group cannot be initialised");
+                    let error = root_cause(&error);
+                    tracing::error!(
+                        error,
+                        "the group cannot be initialised: see that the data folder can be written, and start this replica again"
+                    );
                     return Err(StoreError::Stopped);
                 }
             }

@@ -94,6 +94,29 @@ pub enum Told {
 }
 
 impl Witness {
+    /// Of the statuses that tell of the furthest entries so many count: enough to see who has edited what.
+    pub const STATUSES: usize = 100;
+    /// How many are named in one message.
+    const NAMED: usize = 5;
+
+    /// What all of these tell, for messages. Where the mark tells it, what statuses tell follows from it.
+    pub(super) fn all(witnesses: &[Self]) -> String {
+        if let Some(mark) = witnesses.iter().find(|of| of.entry().is_some()) {
+            return mark.to_string();
+        }
+        let named = witnesses.iter().take(Self::NAMED).map(Self::to_string);
+        let named = named.collect::<Vec<_>>().join(", ");
+        let more = witnesses.len().saturating_sub(Self::NAMED);
+        let at_least = match witnesses.len() < Self::STATUSES {
+            true => "",
+            false => "at least ",
+        };
+        match more {
+            0 => named,
+            more => format!("{named} and {at_least}{more} more statuses of later ones"),
+        }
+    }
+
     /// A log that ends with this entry has been as far.
     pub(super) fn is_met(&self, last: Option<LogId>) -> bool {
         let Some(last) = last.map(Reached::from) else {
@@ -168,6 +191,29 @@ mod tests {
         ] {
             assert_eq!(odd.parse::<Reached>(), Err(NotReached), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn all_statuses_that_tell_of_too_much_are_named_at_once() {
+        let status = |n: u64| Witness {
+            told: Told::Index(1_000 - n),
+            place: format!("the status of JoinToken a/n{n}"),
+        };
+        let all = |count| Witness::all(&(0..count).map(status).collect::<Vec<_>>());
+        let one = "the status of JoinToken a/n0 tells of entry 1000";
+        assert_eq!(all(1), one);
+        let two = format!("{one}, the status of JoinToken a/n1 tells of entry 999");
+        assert_eq!(all(2), two);
+        assert!(all(5).ends_with("a/n4 tells of entry 996"), "{}", all(5));
+        let more = " and 2 more statuses of later ones";
+        assert_eq!(all(7), format!("{}{more}", all(5)));
+        assert!(all(100).ends_with(" and at least 95 more statuses of later ones"));
+        let mark = Witness {
+            told: Told::Entry(reached(3, 7, 17)),
+            place: "ConfigMap a/b".to_owned(),
+        };
+        let told = Witness::all(&[mark, status(0)]);
+        assert_eq!(told, "ConfigMap a/b tells of entry 17 of term 3");
     }
 
     #[test]

@@ -133,6 +133,8 @@ pub struct Health {
     pub stalled: bool,
     /// The log here lacks entries that are known to be committed: this replica does not campaign until it has them.
     pub incomplete: bool,
+    /// It lacks everything, since it is new in its group or its folder was emptied: that nobody need wonder about.
+    pub newcomer: bool,
     /// The store has stopped for good, and why.
     pub fatal: Option<String>,
 }

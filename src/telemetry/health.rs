@@ -13,6 +13,8 @@ pub enum Readiness {
     NoLeader,
     /// It lacks entries that were committed, and nobody sends them, or not all yet.
     Incomplete,
+    /// It lacks all of them, since it has just come.
+    Newcomer,
     /// Too few of the others are heard of or acknowledge what it sends, or it is sent nothing, or it has no vote yet.
     CutOff,
     /// Nothing is committed, or nothing applied, though there is something.
@@ -32,7 +34,10 @@ impl Readiness {
         if let Some(reason) = &health.fatal {
             Self::Stopped(reason.clone())
         } else if health.incomplete && !health.is_ready() {
-            Self::Incomplete
+            match health.newcomer {
+                true => Self::Newcomer,
+                false => Self::Incomplete,
+            }
         } else if !health.leader_known {
             Self::NoLeader
         } else if health.cut_off {
@@ -60,6 +65,9 @@ impl fmt::Display for Readiness {
             Self::NoLeader => f.write_str("the store has no leader that this replica knows"),
             Self::Incomplete => f.write_str(
                 "this replica lacks entries that were committed, since it was away or its data folder was set back: it does not campaign until a leader has sent them, see its log",
+            ),
+            Self::Newcomer => f.write_str(
+                "this replica is new in its group, or its data folder was emptied: it is catching up, and is ready once a leader has let it in and sent it what was committed; its log says whom it waits for",
             ),
             Self::CutOff => f.write_str(
                 "this replica hears of no majority of its group, or not of its leader, or has no vote in it yet; or it leads and no majority \
@@ -139,6 +147,13 @@ mod tests {
             ..alone.clone()
         };
         assert_eq!(Readiness::of(&incomplete), Readiness::Incomplete);
+        let newcomer = Health {
+            newcomer: true,
+            ..incomplete.clone()
+        };
+        let said = Readiness::of(&newcomer).to_string();
+        assert!(said.contains("it is catching up"), "{said}");
+        assert!(!said.contains("set back"), "{said}");
         let stopped = Health {
             fatal: Some("no space left on device".to_owned()),
             ..alone

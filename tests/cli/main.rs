@@ -6,6 +6,7 @@ mod marks;
 
 mod create;
 mod inspect;
+mod kubernetes;
 mod program;
 
 use std::fs;

@@ -73,6 +73,30 @@ fn without_a_majority_the_door_says_come_again_and_then_admits() {
 }
 
 #[test]
+fn who_led_before_a_restart_is_not_shown_as_the_leader() {
+    let mut group = Group::of_three();
+    let follower = group.follower();
+    for replica in 0..3 {
+        group.kill(replica);
+    }
+    group.start(follower);
+    let answers = |group: &Group| {
+        let seen = group.try_members(follower);
+        seen.is_some_and(|seen| seen.members.len() == 3)
+    };
+    group.until("it answers", answers);
+    let seen = group.members(follower);
+    assert_eq!(seen.leader, None);
+    assert!(seen.members.iter().all(|member| member.role == "voter"));
+    for replica in (0..3).filter(|replica| *replica != follower) {
+        group.start(replica);
+    }
+    group.until_whole();
+    assert!(group.members(follower).leader.is_some());
+    group.terminate_all();
+}
+
+#[test]
 fn one_that_stands_still_is_gone_round() {
     let mut group = Group::of_three();
     let token = group.minter(1).token();

@@ -243,7 +243,7 @@ async fn one_namespace_without_rights_stops_nobody_else() {
     let gone = other.kubectl(&["delete", "rolebinding", "restricted"], "");
     assert!(gone.status.success(), "{}", said(&gone));
     let operator = setup.start();
-    operator.wait_for_log(&format!("{says}: give the operator the rights"));
+    operator.wait_for_log(&format!("{says}: restricted may not list"));
     let failing = || {
         let (_, text) = operator.get("/metrics").unwrap();
         text.contains("jointoken_controller_watches 2\n")
@@ -357,7 +357,7 @@ fn what_the_api_server_says_is_told_as_prose() {
         ),
         (
             "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-            ["rights", "does not accept the credentials"],
+            ["log in again", "does not accept the credentials"],
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
@@ -378,5 +378,5 @@ fn what_the_api_server_says_is_told_as_prose() {
     std::fs::write(&kubeconfig, "{").unwrap();
     found(&[]).fails(2, &["the kubeconfig", "is not valid"]);
     std::fs::remove_file(&kubeconfig).unwrap();
-    found(&[]).fails(2, &["the kubeconfig", "cannot be read", "No such file"]);
+    found(&[]).fails(2, &["the kubeconfig", "cannot be read", "there is no file"]);
 }

@@ -15,25 +15,32 @@ async fn a_status_that_was_edited_is_got_rid_of_as_the_error_says() {
     let place = Place::new("edited-status").await;
     let server = place.start();
     let token = place.issue("right", json!({})).await;
-    place.issue("edited", json!({})).await;
+    for name in ["edited", "edited-2"] {
+        place.issue(name, json!({})).await;
+    }
     assert!(server.terminate().0.success());
     let edit = Patch::Merge(json!({ "status": { "storeIndex": 1_000_000 } }));
     let params = PatchParams::default();
     let resources = place.resources();
-    resources
-        .patch_status("edited", &params, &edit)
-        .await
-        .unwrap();
+    for name in ["edited", "edited-2"] {
+        let patched = resources.patch_status(name, &params, &edit).await;
+        patched.unwrap();
+    }
+    // All of them at once.
     let says = [
         "was set back",
         "JoinToken",
-        "/edited",
-        "delete the JoinToken",
+        "/edited tells",
+        "/edited-2 tells",
+        "delete the JoinTokens",
+        "--wait=false",
     ];
     place.setup().run().fails(1, &says);
 
-    let deleted = resources.delete("edited", &DeleteParams::default()).await;
-    deleted.unwrap();
+    for name in ["edited", "edited-2"] {
+        let deleted = resources.delete(name, &DeleteParams::default()).await;
+        deleted.unwrap();
+    }
     let server = place.start();
     place.wait_for_phase("right", "Issued").await;
     Machine::new().join(&token).ok();

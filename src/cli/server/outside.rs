@@ -38,7 +38,7 @@ impl Outside {
             place: self.mark.place(),
         });
         let told = match &self.statuses {
-            None => None,
+            None => Vec::new(),
             Some(statuses) => patiently(&mut patience, || statuses.furthest(founding))
                 .await
                 .map_err(outside)?,

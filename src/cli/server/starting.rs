@@ -308,8 +308,10 @@ async fn show_whether_it_is_incomplete(
 ) -> Infallible {
     let mut health = opened.wait().await.health();
     loop {
-        let incomplete = health.borrow_and_update().incomplete;
-        shown.send_modify(|shown| shown.incomplete = incomplete);
+        let now = health.borrow_and_update().clone();
+        shown.send_modify(|shown| {
+            (shown.incomplete, shown.newcomer) = (now.incomplete, now.newcomer);
+        });
         if health.changed().await.is_err() {
             std::future::pending().await
         }

@@ -15,7 +15,7 @@ use data_encoding::HEXLOWER;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use crate::store::Backup;
+use crate::store::{Backup, file_trouble};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -37,8 +37,9 @@ pub(super) async fn run(command: Command, output: Output) -> Result<(), Failure>
 fn read(path: &Path) -> Result<(Backup, String), Failure> {
     let bytes = std::fs::read(path).map_err(|error| {
         Failure::usage(format_args!(
-            "cannot read the snapshot {}: {error}",
-            path.display()
+            "cannot read the snapshot {}: {}",
+            path.display(),
+            file_trouble(&error, path)
         ))
     })?;
     let backup = Backup::decode(&bytes).map_err(|error| {

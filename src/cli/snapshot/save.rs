@@ -10,7 +10,8 @@ use super::part_file::PartFile;
 use crate::cli::admin::{Replica, failure};
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
 use crate::cli::output::{self, Output};
-use crate::store::Backup;
+use crate::net::file_words;
+use crate::store::{Backup, file_trouble};
 
 /// Saves a snapshot of a running replica's store to a file
 ///
@@ -87,7 +88,8 @@ async fn to_stdout(replica: &Replica) -> Result<(), Failure> {
         .write_all(&bytes)
         .and_then(|()| stdout.flush())
         .map_err(|error| {
-            let message = format_args!("cannot write to standard output: {error}");
+            let why = file_words(&error);
+            let message = format_args!("cannot write to standard output: {why}");
             Failure::new(Exit::Failed, message)
         })
 }
@@ -133,6 +135,7 @@ fn cannot_write(out: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Exit::Usage,
         _ => Exit::Failed,
     };
-    let message = format_args!("cannot write the snapshot to {}: {error}", out.display());
+    let why = file_trouble(error, out);
+    let message = format_args!("cannot write the snapshot to {}: {why}", out.display());
     Failure::new(exit, message)
 }

@@ -52,6 +52,7 @@ fn a_scrape_shows_the_store_as_it_is_now() {
         cut_off: false,
         stalled: false,
         incomplete: false,
+        newcomer: false,
         is_leader: true,
         leader_known: true,
         applied_index: 41,
