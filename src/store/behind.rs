@@ -13,9 +13,11 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use crate::faults::{self, Fault};
 
+use super::group::PRESENT_MS;
 use super::inner::{Inner, lock_of};
 use super::log;
 use super::open_error::INSTEAD;
+use super::peers::{Ask, AskError, Refusal};
 use super::types::{LogId, NodeId, Payload, SnapshotMeta, Vote};
 use super::{OpenError, Reached, StoreConfig, Witness};
 
@@ -25,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const SAY: u32 = 300;
 /// For so many looks on end, 10 seconds, a leader has served this replica: far longer than it takes to notice that none does.
 const SERVED: u32 = 100;
+/// How much longer than another looks for a majority its answer is waited for.
+const ANSWERED: Duration = Duration::from_secs(2);
 
 /// What tells of entries that are not in the log here.
 #[derive(Debug, Default)]
@@ -112,9 +116,15 @@ fn is_only_voter(snapshot: Option<&SnapshotMeta>, log: &log::Found, node_id: Nod
     membership.is_some_and(|membership| membership.voter_ids().eq([node_id]))
 }
 
+/// Whether a replica that is sent nothing waits in vain. Not while another may lead: that one has what was committed, and a status
+/// that tells of more is not believed as soon as it serves this replica.
+fn is_in_vain(is_only_told: bool, led: Option<bool>) -> bool {
+    is_only_told && led == Some(false)
+}
+
 impl<Rt: AsyncRuntime> Inner<Rt> {
     /// Campaigns again as soon as the log has been as far as all of these tell. Until then it says so whenever it was sent
-    /// nothing for a while. (Whom openraft takes for the leader does not tell: after a restart that is whoever was it before.)
+    /// nothing for a while, and ends if it waits in vain. (Whom openraft takes for the leader does not tell: after a restart that is whoever was it before.)
     pub(super) async fn catch_up(self: Arc<Self>) {
         let mut looks: u32 = 0;
         let mut served: u32 = 0;
@@ -147,12 +157,15 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 (looks, before) = (0, Some(last));
             }
             looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(SAY) && is_only_told {
-                self.fail(&format!("its log is not as far as {witness}, and no replica leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
-                return;
-            }
+            // One with an empty log is new, and says by itself what it waits for.
             if looks.is_multiple_of(SAY) && last.is_some() {
+                let led = self.is_led().await;
+                if is_in_vain(is_only_told, led) {
+                    self.fail(&format!("its log is not as far as {witness}, and a majority of the group is there, and none of it leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
+                    return;
+                }
                 tracing::error!(
+                    a_replica_leads = led,
                     log_ends_at = last.map(|last| Reached::from(last).to_string()),
                     %witness,
                     "this replica still lacks what was committed, and is sent nothing. If a replica leads, it does not reach this one: see its log. If none leads, all that are there were set back or lack as much, \
@@ -163,9 +176,36 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         }
     }
 
+    /// Whether one of the others leads, as they say when they are asked. `None`: that many do not answer says nothing.
+    async fn is_led(&self) -> Option<bool> {
+        let group = self.group()?;
+        let heard = group.heard(self.clocks().readings().boot_ms, PRESENT_MS);
+        let voters: Vec<NodeId> = self.membership().voter_ids().collect();
+        let me = self.identity().node_id;
+        let patience = self.config().answer_timeout + ANSWERED;
+        let mut not_leading = usize::from(voters.contains(&me));
+        for voter in voters.iter().filter(|voter| heard.contains_key(voter)) {
+            let Some(address) = group.whereabouts().of(*voter) else {
+                continue;
+            };
+            let caller = group.caller();
+            let asked = caller.ask::<Rt>(&address, *voter, Ask::ReadIndex, patience);
+            match asked.await {
+                Ok(_) => return Some(true),
+                Err(AskError::Refused {
+                    why: Refusal::NotLeader,
+                    ..
+                }) => not_leading += 1,
+                Err(_) => {}
+            }
+        }
+        (not_leading > voters.len() / 2).then_some(false)
+    }
+
     /// It has all that it was told of.
     fn is_complete(&self) {
-        self.raft().runtime_config().elect(true);
+        let may_campaign = self.contradiction().is_none();
+        self.raft().runtime_config().elect(may_campaign);
         self.set_incomplete(false);
     }
 
@@ -203,6 +243,19 @@ mod tests {
     use super::*;
     use crate::store::Told;
     use crate::store::types::LeaderId;
+
+    #[test]
+    fn who_is_told_by_statuses_alone_waits_in_vain_once_it_is_known_that_nobody_leads() {
+        assert!(is_in_vain(true, Some(false)));
+        for (is_only_told, led) in [
+            (true, Some(true)),
+            (true, None),
+            (false, Some(false)),
+            (false, None),
+        ] {
+            assert!(!is_in_vain(is_only_told, led), "{is_only_told} {led:?}");
+        }
+    }
 
     #[test]
     fn who_lacks_what_a_mark_tells_of_is_not_elected_and_a_status_counts_for_nothing() {
