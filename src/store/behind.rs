@@ -16,7 +16,8 @@ use crate::faults::{self, Fault};
 use super::group::PRESENT_MS;
 use super::inner::{Inner, lock_of};
 use super::log;
-use super::open_error::INSTEAD;
+use super::open_error::{EDITED, INSTEAD};
+use super::peers::{Ask, AskError, Refusal};
 use super::types::{LogId, NodeId, Payload, SnapshotMeta, Vote};
 use super::{OpenError, Reached, StoreConfig, Witness};
 
@@ -26,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const SAY: u32 = 300;
 /// For so many looks on end, 10 seconds, a leader has served this replica: far longer than it takes to notice that none does.
 const SERVED: u32 = 100;
+/// How much longer than another looks for a majority its answer is waited for.
+const ANSWERED: Duration = Duration::from_secs(2);
 
 /// What tells of entries that are not in the log here.
 #[derive(Debug, Default)]
@@ -113,43 +116,22 @@ fn is_only_voter(snapshot: Option<&SnapshotMeta>, log: &log::Found, node_id: Nod
     membership.is_some_and(|membership| membership.voter_ids().eq([node_id]))
 }
 
-/// One look at whether a replica comes on.
-#[derive(Debug, Clone, Copy)]
-struct Look {
-    /// How many there were since its log last changed.
-    looks: u32,
-    /// For how many on end it has been served by a leader.
-    served: u32,
-    has_leader: bool,
-    /// Where its log ends; `None`: it is new.
-    last: Option<u64>,
+/// Whether what statuses tell of has been edited: whoever leads has what was committed, and this replica has been served for so
+/// many looks and has what the others have. (While a snapshot is under way even that is not here.)
+fn is_edited(served: u32, last: Option<u64>, others_have: impl FnOnce() -> u64) -> bool {
+    let is_served = served >= SERVED && !faults::is_on(Fault::EditedStatusBelieved);
+    is_served && last.unwrap_or(0) >= others_have()
 }
 
-/// What to make of statuses that alone tell of more than is in the log.
-#[derive(Debug, PartialEq, Eq)]
-enum OnlyTold {
-    Edited,
-    InVain,
-}
-
-impl Look {
-    /// `None`: what they tell of may yet come.
-    fn decide(self, others_have: impl FnOnce() -> u64) -> Option<OnlyTold> {
-        // Whoever leads has what was committed: a status that tells of more than all have has been edited. While a snapshot is
-        // under way not even that is here.
-        let is_served = self.served >= SERVED && !faults::is_on(Fault::EditedStatusBelieved);
-        if is_served && self.last.unwrap_or(0) >= others_have() {
-            return Some(OnlyTold::Edited);
-        }
-        // A new one waits to be let in.
-        let is_in_vain = self.last.is_some() && !self.has_leader;
-        (is_in_vain && self.looks.is_multiple_of(SAY)).then_some(OnlyTold::InVain)
-    }
+/// Whether a replica that is sent nothing waits in vain. Not while another may lead: that one has what was committed, and a status
+/// that tells of more is not believed as soon as it serves this replica.
+fn is_in_vain(is_only_told: bool, led: Option<bool>) -> bool {
+    is_only_told && led == Some(false)
 }
 
 impl<Rt: AsyncRuntime> Inner<Rt> {
     /// Campaigns again as soon as the log has been as far as all of these tell. Until then it says so whenever it was sent
-    /// nothing for a while. (Whom openraft takes for the leader does not tell: after a restart that is whoever was it before.)
+    /// nothing for a while, and ends if it waits in vain. (Whom openraft takes for the leader does not tell: after a restart that is whoever was it before.)
     pub(super) async fn catch_up(self: Arc<Self>) {
         let mut looks: u32 = 0;
         let mut served: u32 = 0;
@@ -166,12 +148,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 self.is_complete();
                 return;
             };
-            let (is_ready, has_leader) = {
-                let health = self.health();
-                let health = health.borrow();
-                (health.is_ready(), health.leader_known && !health.cut_off)
-            };
-            served = match is_ready {
+            served = match self.health().borrow().is_ready() {
                 true => served.saturating_add(1),
                 false => 0,
             };
@@ -179,28 +156,27 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                 (looks, before) = (0, Some(last));
             }
             looks = looks.wrapping_add(1);
-            let look = Look {
-                looks,
-                served,
-                has_leader,
-                last: last.map(|last| last.index),
-            };
             let is_only_told = behind.iter().all(|witness| witness.entry().is_none());
-            match look.decide(|| self.others_have()).filter(|_| is_only_told) {
-                Some(OnlyTold::Edited) => {
-                    tracing::warn!(%witness, "what tells of more than was ever committed has been edited: it is not believed, since this replica has a leader and all that the leader has");
-                    lock_of(self.lacking()).witnesses.clear();
-                    self.is_complete();
-                    return;
-                }
-                Some(OnlyTold::InVain) => {
-                    self.fail(&format!("its log ends before an entry that was committed: {witness}, and no replica leads. Either the data folders of the group were set back to an older copy: {INSTEAD}. Or that status was edited: delete the JoinToken. Then start again, so that the statuses are read anew"));
-                    return;
-                }
-                None => {}
+            if is_only_told && is_edited(served, last.map(|last| last.index), || self.others_have())
+            {
+                tracing::warn!(%witness, "what tells of more than was ever committed has been edited: it is not believed, since this replica has a leader and all that the leader has");
+                lock_of(self.lacking()).witnesses.clear();
+                self.is_complete();
+                return;
             }
+            // One with an empty log is new, and says by itself what it waits for.
             if looks.is_multiple_of(SAY) && last.is_some() {
+                let led = self.is_led().await;
+                if is_in_vain(is_only_told, led) {
+                    self.fail(&format!(
+                        "its log ends before an entry that was committed: {}, and a majority of the group is there and none of it leads. \
+                         Either the data folders of the group were set back to an older copy: {INSTEAD}. Or somebody has edited what tells that: {EDITED}",
+                        Witness::all(&behind)
+                    ));
+                    return;
+                }
                 tracing::error!(
+                    a_replica_leads = led,
                     log_ends_at = last.map(|last| Reached::from(last).to_string()),
                     %witness,
                     "this replica still lacks what was committed, and is sent nothing. If a replica leads, it does not reach this one: see its log. If none leads, all that are there were set back or lack as much, \
@@ -219,9 +195,36 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         applied.max().unwrap_or(0)
     }
 
+    /// Whether one of the others leads, as they say when they are asked. `None`: that many do not answer says nothing.
+    async fn is_led(&self) -> Option<bool> {
+        let group = self.group()?;
+        let heard = group.heard(self.clocks().readings().boot_ms, PRESENT_MS);
+        let voters: Vec<NodeId> = self.membership().voter_ids().collect();
+        let me = self.identity().node_id;
+        let patience = self.config().answer_timeout + ANSWERED;
+        let mut not_leading = usize::from(voters.contains(&me));
+        for voter in voters.iter().filter(|voter| heard.contains_key(voter)) {
+            let Some(address) = group.whereabouts().of(*voter) else {
+                continue;
+            };
+            let caller = group.caller();
+            let asked = caller.ask::<Rt>(&address, *voter, Ask::ReadIndex, patience);
+            match asked.await {
+                Ok(_) => return Some(true),
+                Err(AskError::Refused {
+                    why: Refusal::NotLeader,
+                    ..
+                }) => not_leading += 1,
+                Err(_) => {}
+            }
+        }
+        (not_leading > voters.len() / 2).then_some(false)
+    }
+
     /// It has all that it was told of.
     fn is_complete(&self) {
-        self.raft().runtime_config().elect(true);
+        let may_campaign = self.contradiction().is_none();
+        self.raft().runtime_config().elect(may_campaign);
         self.set_incomplete(false);
     }
 
@@ -261,45 +264,24 @@ mod tests {
     use crate::store::types::LeaderId;
 
     #[test]
-    fn a_status_is_edited_if_nobody_has_what_it_tells_of_and_is_in_vain_believed_without_a_leader()
-    {
-        let waiting = Look {
-            looks: SAY,
-            served: 0,
-            has_leader: false,
-            last: Some(50),
-        };
-        let served = Look {
-            served: SERVED,
-            has_leader: true,
-            ..waiting
-        };
-        let new = Look {
-            last: None,
-            ..waiting
-        };
-        let is_led = Look {
-            has_leader: true,
-            ..waiting
-        };
-        let soon = Look {
-            looks: SAY - 1,
-            ..waiting
-        };
-        for (look, others_have, decided) in [
-            (served, 50, Some(OnlyTold::Edited)),
-            // It is still being sent a snapshot.
-            (served, 51, None),
-            (is_led, 51, None),
-            (waiting, 50, Some(OnlyTold::InVain)),
-            (soon, 50, None),
-            (new, 50, None),
+    fn a_status_is_edited_if_nobody_has_what_it_tells_of() {
+        let is_edited = |served, last, others_have| is_edited(served, last, || others_have);
+        assert!(is_edited(SERVED, Some(50), 50));
+        // It is still being sent a snapshot.
+        assert!(!is_edited(SERVED, Some(50), 51) && !is_edited(SERVED, None, 51));
+        assert!(!is_edited(SERVED - 1, Some(50), 50));
+    }
+
+    #[test]
+    fn who_is_told_by_statuses_alone_waits_in_vain_once_it_is_known_that_nobody_leads() {
+        assert!(is_in_vain(true, Some(false)));
+        for (is_only_told, led) in [
+            (true, Some(true)),
+            (true, None),
+            (false, Some(false)),
+            (false, None),
         ] {
-            assert_eq!(
-                look.decide(|| others_have),
-                decided,
-                "{look:?} {others_have}"
-            );
+            assert!(!is_in_vain(is_only_told, led), "{is_only_told} {led:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::identity::{self, Identity};
 use super::log::{self, Place, Recovered};
 use super::snapshot::Snapshots;
 use super::types::{NodeId, SnapshotMeta};
-use super::{OpenError, StoreConfig, Witness, behind};
+use super::{OpenError, StoreConfig, Witness, behind, contradiction};
 
 /// What is read from a data folder before anything runs.
 pub(super) struct Opened {
@@ -44,6 +44,7 @@ pub(super) fn open(
             expected,
         });
     }
+    contradiction::check(&*disk, dir)?;
     let snapshots = Snapshots::new(
         disk.clone(),
         subfolder(&*disk, dir, "snapshots")?,

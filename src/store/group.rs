@@ -46,6 +46,8 @@ pub(crate) struct Group {
     pub(super) doubles: Mutex<Doubles>,
     /// Members that were heard of where they are not listened to: it is said once.
     pub(super) strangers: Mutex<BTreeSet<(NodeId, PeerAddress)>>,
+    /// Since when, by the clock that nobody sets, a majority has had another state.
+    outvoted_boot_ms: Mutex<Option<u64>>,
 }
 
 impl Group {
@@ -66,6 +68,7 @@ impl Group {
             in_use: Mutex::default(),
             doubles: Mutex::default(),
             strangers: Mutex::default(),
+            outvoted_boot_ms: Mutex::default(),
         }
     }
 
@@ -230,6 +233,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
                     }));
                 }
                 self.judge(group);
+                self.mind_contradiction(group).await;
             }
             self.look_around();
             Rt::sleep(PULSE).await;
@@ -290,6 +294,9 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     /// Compares this replica's state with the others'.
     fn judge(&self, group: &Group) {
+        if self.contradiction().is_some() {
+            return;
+        }
         let voters: BTreeSet<NodeId> = self.membership().voter_ids().collect();
         let me = self.identity().node_id;
         let boot_ms = self.clocks().readings().boot_ms;
@@ -300,22 +307,31 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             .collect();
         hashes.insert(me, self.shared().rounds.all().into_iter().collect());
         let verdict = compare(me, &hashes, voters.len());
-        if let Verdict::InTheMinority(index) = verdict {
-            tracing::error!(
-                index,
-                "this replica's state is not that of the others: it stops"
-            );
-            self.fail("the state is not that of the other replicas");
-        }
-        let suspend = matches!(verdict, Verdict::NoMajority(_));
-        if self.suspend(suspend) {
+        self.stop_if_outvoted(group, verdict, boot_ms);
+        if self.suspend(verdict != Verdict::Alike) {
             match verdict {
+                Verdict::InTheMinority(index) => tracing::error!(
+                    index,
+                    "this replica's state is not that of the others: it stops"
+                ),
                 Verdict::NoMajority(index) => tracing::error!(
                     index,
                     "the replicas' states differ and no majority is alike: nobody serves until this is put right"
                 ),
-                _ => tracing::info!("the replicas' states agree again"),
+                Verdict::Alike => tracing::info!("the replicas' states agree again"),
             }
+        }
+    }
+
+    /// Not at once: if the others have another past, their leader is heard in that time, and is told.
+    fn stop_if_outvoted(&self, group: &Group, verdict: Verdict, boot_ms: u64) {
+        let mut since = lock_of(&group.outvoted_boot_ms);
+        if !matches!(verdict, Verdict::InTheMinority(_)) {
+            *since = None;
+            return;
+        }
+        if boot_ms.saturating_sub(*since.get_or_insert(boot_ms)) >= PRESENT_MS {
+            self.fail("the state is not that of the other replicas");
         }
     }
 }
@@ -340,6 +356,7 @@ mod tests {
             store_id: StoreId([1; 16]),
             node_id: 1,
             transport,
+            claim: Arc::default(),
         };
         let whereabouts = Arc::new(Whereabouts::new(Arc::new(SystemClock)));
         let group = Group::new(&config, caller, whereabouts, 0);

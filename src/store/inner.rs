@@ -20,6 +20,7 @@ use crate::lifecycle::State;
 
 use super::audit::{self, Auditor};
 use super::behind::{self, Lacking};
+use super::contradiction::Found;
 use super::disk::{Disk, DiskLock};
 use super::duties::Duties;
 use super::group::Group;
@@ -52,6 +53,7 @@ pub(crate) struct Inner<Rt: AsyncRuntime> {
     group: Option<Group>,
     advance: Mutex<Advance>,
     lacking: Mutex<Lacking>,
+    pasts: Mutex<Option<Found>>,
     shared: Shared,
     readiness: Readiness,
     health: watch::Sender<Health>,
@@ -72,7 +74,7 @@ impl Transport for Nobody {
 }
 
 /// Does what blocks where it holds up nobody.
-async fn blocking<Rt: AsyncRuntime, T: Send + 'static>(
+pub(super) async fn blocking<Rt: AsyncRuntime, T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
 ) -> Result<T, OpenError> {
@@ -126,6 +128,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             store_id: opened.identity.store_id,
             node_id: opened.identity.node_id,
             transport,
+            claim: Arc::default(),
         };
         let whereabouts = Arc::new(Whereabouts::new(clock.clone()));
         let raft = Raft::new(
@@ -167,6 +170,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             group,
             advance: Mutex::default(),
             lacking: Mutex::new(Lacking::new(behind)),
+            pasts: Mutex::default(),
             shared,
             readiness: Readiness::default(),
             health,
@@ -255,6 +259,14 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
 
     pub(super) const fn lacking(&self) -> &Mutex<Lacking> {
         &self.lacking
+    }
+
+    pub(super) const fn pasts(&self) -> &Mutex<Option<Found>> {
+        &self.pasts
+    }
+
+    pub(super) const fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     pub(crate) const fn clocks(&self) -> &Clocks {

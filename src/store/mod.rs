@@ -7,6 +7,7 @@ mod backup;
 mod behind;
 mod codec;
 mod config;
+mod contradiction;
 pub mod disk;
 mod duties;
 mod file_trouble;

@@ -124,7 +124,7 @@ pub struct Health {
     /// The highest index applied here, and the highest known to be committed.
     pub applied_index: u64,
     pub committed_index: u64,
-    /// The replicas' states differ and no majority is alike: nobody serves.
+    /// The replicas' states differ, and this one's is not a majority's, or the group has two pasts: it serves nobody.
     pub suspended: bool,
     /// The leader, or a majority, was not heard of for some seconds; or this replica leads and no majority acknowledges what it
     /// sends, or follows and is sent nothing: nothing can be committed.

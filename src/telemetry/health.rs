@@ -19,7 +19,7 @@ pub enum Readiness {
     CutOff,
     /// Nothing is committed, or nothing applied, though there is something.
     Stalled,
-    /// The replicas' states differ, and nobody knows which of them is right.
+    /// The replicas' states differ: this one's is not known to be right.
     Suspended,
     /// So many committed entries are not applied here yet.
     Behind {
@@ -78,7 +78,7 @@ impl fmt::Display for Readiness {
                  its disk and those of the others",
             ),
             Self::Suspended => f.write_str(
-                "the replicas' states differ and no majority is alike: nobody serves until this is put right, see the log",
+                "the replicas' states differ: this one serves nobody until that is put right, see its log",
             ),
             Self::Behind {
                 applied_index,
@@ -117,8 +117,7 @@ mod tests {
             ..behind.clone()
         };
         assert!(
-            (Readiness::of(&suspended).to_string())
-                .starts_with("the replicas' states differ and no majority is alike")
+            (Readiness::of(&suspended).to_string()).starts_with("the replicas' states differ: ")
         );
         let stalled = Health {
             stalled: true,

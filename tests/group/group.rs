@@ -38,6 +38,8 @@ pub struct Group {
     listed: Vec<Vec<usize>>,
     /// How many seconds the clock of each one's machine is ahead.
     clocks: Vec<i64>,
+    /// Each has keys of its own to lose.
+    has_own_keys: bool,
     folder: TempDir,
 }
 
@@ -53,6 +55,7 @@ impl Group {
             ports: (0..size).map(|_| ports()).collect(),
             listed: vec![(0..size).collect(); size],
             clocks: vec![0; size],
+            has_own_keys: false,
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
@@ -96,6 +99,21 @@ impl Group {
 
     pub fn keys(&self) -> PathBuf {
         self.path("keys")
+    }
+
+    /// From its next start on each replica has the keys in a folder of its own.
+    pub fn part_keys(&mut self) {
+        self.has_own_keys = true;
+        for replica in 0..self.size() {
+            copy_folder(&self.keys(), &self.keys_of(replica));
+        }
+    }
+
+    pub fn keys_of(&self, replica: usize) -> PathBuf {
+        match self.has_own_keys {
+            true => self.path(&format!("keys-{replica}")),
+            false => self.keys(),
+        }
     }
 
     pub fn socket(&self, replica: usize) -> PathBuf {
@@ -167,7 +185,7 @@ impl Group {
              listen: 127.0.0.1:{door}\nmetricsListen: 127.0.0.1:{metrics}\n\
              peers: {{listen: \"{address}\", address: \"{address}\", members: [{}]}}\n",
             self.data(replica).display(),
-            self.keys().display(),
+            self.keys_of(replica).display(),
             urls.collect::<Vec<_>>().join(", "),
             self.list_of(&self.listed[replica]),
         )

@@ -26,8 +26,10 @@ mod removal;
 mod set_back;
 mod shrinking;
 mod silent_leader;
+mod told;
 mod torture;
 mod two_founders;
+mod two_pasts;
 mod upgrade;
 mod wiped;
 

@@ -105,8 +105,8 @@ async fn a_group_that_a_status_alone_keeps_from_leading_says_so_and_ends() {
     // The first one that was stopped may lack what the others have done since, and wait for them.
     for ordinal in [1, 2] {
         let says = [
-            "no replica leads",
-            "that status was edited: delete the JoinToken",
+            "none of it leads",
+            "somebody has edited what tells that: delete the JoinTokens",
         ];
         group.take(ordinal).end().fails(1, &says);
     }

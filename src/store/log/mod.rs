@@ -87,6 +87,16 @@ impl LogGauge {
     pub(crate) fn last(&self) -> Option<LogId> {
         self.0.lock().entries.last()
     }
+
+    /// The entry of this index, if it is present.
+    pub(crate) fn entry(&self, index: u64) -> Option<Entry> {
+        self.0.lock().entries.range(index..=index).pop()
+    }
+
+    /// The last vote that is on the disk.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.0.lock().vote
+    }
 }
 
 /// Ends when the log is dropped and everything is written.

@@ -20,71 +20,17 @@ use openraft::{AsyncRuntime, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use crate::faults::{self, Fault};
 use crate::store::snapshot::Image;
 use crate::store::types::{LogId, Member, NodeId, TypeConfig};
-use crate::token::StoreId;
 
 use super::acknowledged::Acknowledged;
-use super::message::{ANYBODY, Answer, Append, Ask, Refusal, Reply, Request};
-use super::transport::{CallError, PeerAddress, Transport};
+use super::caller::{AskError, Caller};
+use super::message::{Append, Ask, Reply};
+use super::transport::{CallError, PeerAddress};
 use super::whereabouts::Whereabouts;
 
 /// How long an answer to appended entries is waited for: a peer's disk may be slow for once.
 const APPEND: Duration = Duration::from_secs(2);
 /// So many requests to append are on their way at once.
 const PIPELINE: usize = 32;
-
-/// Why there is no reply.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AskError {
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error("{by:016x} refused: {}", why.as_str())]
-    Refused { by: NodeId, why: Refusal },
-}
-
-impl AskError {
-    pub(super) fn no_answer(why: impl ToString) -> Self {
-        Self::Call(CallError::NoAnswer(why.to_string()))
-    }
-}
-
-/// Who asks, and by what way.
-#[derive(Clone)]
-pub(crate) struct Caller {
-    pub store_id: StoreId,
-    pub node_id: NodeId,
-    pub transport: Arc<dyn Transport>,
-}
-
-impl Caller {
-    /// Asks; the request is sent when the call returns. Returns who answered, and what.
-    pub(crate) fn ask<Rt: AsyncRuntime>(
-        &self,
-        address: &PeerAddress,
-        to: NodeId,
-        ask: Ask,
-        patience: Duration,
-    ) -> impl Future<Output = Result<(NodeId, Reply), AskError>> + Send + use<Rt> {
-        let request = Request {
-            store_id: self.store_id,
-            from: self.node_id,
-            to,
-            ask,
-        };
-        let call = self.transport.call(address, request.encode());
-        async move {
-            let called = Rt::timeout(patience, call).await;
-            let bytes = called.map_err(|_| AskError::no_answer("it took too long"))??;
-            let Answer { from, reply } = Answer::decode(&bytes).map_err(AskError::no_answer)?;
-            match reply {
-                Reply::Refused(why) => Err(AskError::Refused { by: from, why }),
-                _ if to != ANYBODY && from != to => {
-                    Err(AskError::no_answer("another replica answered"))
-                }
-                reply => Ok((from, reply)),
-            }
-        }
-    }
-}
 
 /// Makes openraft's ways to the members.
 pub(crate) struct Links<Rt> {

@@ -1,6 +1,7 @@
 //! The other replicas of the group: what is said to them, and how they are reached.
 
 mod acknowledged;
+mod caller;
 mod doubles;
 mod forwards;
 mod link;
@@ -13,9 +14,10 @@ mod service;
 mod transport;
 mod whereabouts;
 
+pub(crate) use caller::{AskError, Caller};
 pub(crate) use doubles::Doubles;
 pub(crate) use forwards::Forwards;
-pub(crate) use link::{AskError, Caller, Links};
+pub(crate) use link::Links;
 pub(crate) use message::{ANYBODY, Ask, Pulse, Refusal, Reply};
 #[cfg(debug_assertions)]
 pub use promise::{EntryName, Overheard, Promise, Ruler, entries_sent, overhear};

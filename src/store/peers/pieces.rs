@@ -12,7 +12,8 @@ use rand::Rng as _;
 use crate::store::snapshot::Image;
 use crate::store::types::{NodeId, TypeConfig, Vote};
 
-use super::link::{AskError, Link};
+use super::caller::AskError;
+use super::link::Link;
 use super::message::{Ask, Piece, Reply};
 
 /// So long a piece is: small enough that what else is sent need not wait for it.
@@ -153,7 +154,8 @@ mod tests {
     use crate::store::types::{LeaderId, LogId, Member, SnapshotMeta, StoredMembership};
     use crate::token::StoreId;
 
-    use super::super::link::{Caller, Links};
+    use super::super::caller::{Caller, Claim};
+    use super::super::link::Links;
     use super::super::message::{Answer, Request};
     use super::super::transport::{CallError, PeerAddress, Transport};
     use super::super::whereabouts::Whereabouts;
@@ -236,6 +238,7 @@ mod tests {
             store_id: StoreId([1; 16]),
             node_id: 1,
             transport,
+            claim: Claim::default(),
         };
         let member = Member {
             address: "first:1".to_owned(),

@@ -104,6 +104,9 @@ async fn reply<Rt: AsyncRuntime>(
     if let Err(refusal) = check(store, address, &request) {
         return Reply::Refused(refusal);
     }
+    if let Some(it) = store.contradiction() {
+        return Reply::Contradicted(it);
+    }
     let from = request.from;
     match request.ask {
         Ask::Append(append) => append_entries(store, append).await,
@@ -186,6 +189,10 @@ fn no_vote<Rt: AsyncRuntime>(store: &Inner<Rt>) -> Reply {
 }
 
 async fn append_entries<Rt: AsyncRuntime>(store: &Inner<Rt>, append: Append) -> Reply {
+    // Openraft takes for granted that it cannot be, and goes on with a state that is nobody's.
+    if let Some(it) = store.contradicts(append.vote, append.named()) {
+        return Reply::Contradicted(it);
+    }
     let rpc = AppendEntriesRequest {
         vote: append.vote,
         prev_log_id: append.previous,
@@ -218,6 +225,10 @@ async fn receive<Rt: AsyncRuntime>(
     let known = store.raft().metrics().borrow_watched().vote;
     if known > piece.vote {
         return Reply::Received(known);
+    }
+    let named = (piece.meta.last_log_id.into_iter()).map(|last| (last, None));
+    if let Some(it) = store.contradicts(piece.vote, named) {
+        return Reply::Contradicted(it);
     }
     let install = |image| {
         let installed = install(store.clone(), piece.clone(), image);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::store::codec::{Malformed, Reader, Writer};
+use crate::store::contradiction::Contradiction;
 use crate::store::members::RemoveError;
 use crate::store::token_store::StoreError;
 use crate::store::types::{LogId, NodeId, Vote};
@@ -45,6 +46,8 @@ pub(crate) enum Reply {
     Removed(Result<(), RemoveError>),
     /// Which rules are in force now, or why not.
     Finalized(Result<u32, UpgradeError>),
+    /// The store has two pasts, and nothing is done any more. (Releases before this kind take it for no answer.)
+    Contradicted(Contradiction),
     Refused(Refusal),
 }
 
@@ -124,6 +127,7 @@ const PULSE_BACK: u64 = 11;
 const REFUSED: u64 = 12;
 const REMOVED: u64 = 13;
 const FINALIZED: u64 = 14;
+const CONTRADICTED: u64 = 15;
 
 impl Answer {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -157,6 +161,10 @@ impl Answer {
                 Err(RemoveError::Store(_) | RemoveError::NoMajority) => 4,
             }),
             Reply::Finalized(result) => put(w.number(FINALIZED), |w| put_finalized(w, result)),
+            Reply::Contradicted(it) => put(w.number(CONTRADICTED), |w| {
+                w.array(2).log_id(it.applied);
+                w.vote(it.leader);
+            }),
             Reply::Refused(refusal) => w.number(REFUSED).number(*refusal as u64),
         };
         w.into_bytes()
@@ -197,6 +205,13 @@ impl Answer {
                 _ => Err(RemoveError::Store(StoreError::Unknown)),
             }),
             FINALIZED => Reply::Finalized(get_finalized(&mut r)?),
+            CONTRADICTED => {
+                r.array(2)?;
+                Reply::Contradicted(Contradiction {
+                    applied: r.log_id()?,
+                    leader: r.vote()?,
+                })
+            }
             REFUSED => {
                 let refusal = Refusal::of_number(r.number()?);
                 Reply::Refused(refusal.ok_or_else(|| Malformed::new("an unknown refusal"))?)

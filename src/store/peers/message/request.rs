@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::lifecycle::Command;
 use crate::store::codec::{Malformed, Reader, Record, Writer, decode_command, encode_command};
-use crate::store::types::{Entry, LogId, NodeId, SnapshotMeta, StoredMembership, Vote};
+use crate::store::types::{Entry, LogId, NodeId, Payload, SnapshotMeta, StoredMembership, Vote};
 use crate::token::StoreId;
 
 use super::{Pulse, Unreadable, VERSION, at_end, check_version};
@@ -58,6 +58,16 @@ pub(crate) struct Append {
     pub previous: Option<LogId>,
     pub entries: Vec<Entry>,
     pub committed: Option<LogId>,
+}
+
+impl Append {
+    /// Entries that the sender's log has, with what they say, as far as that is sent.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (LogId, Option<&Payload>)> {
+        let names = self.previous.into_iter().chain(self.committed);
+        let sent = self.entries.iter();
+        let sent = sent.map(|entry| (entry.log_id, Some(&entry.payload)));
+        names.map(|name| (name, None)).chain(sent)
+    }
 }
 
 /// A part of a snapshot's image, in order.

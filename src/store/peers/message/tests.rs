@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::lifecycle::command::Sweep;
 use crate::lifecycle::{Command, StateHash};
 use crate::store::codec::samples;
+use crate::store::contradiction::Contradiction;
 use crate::store::members::RemoveError;
 use crate::store::token_store::StoreError;
 use crate::store::types::{
@@ -148,6 +149,10 @@ fn replies() -> Vec<Reply> {
         Reply::Finalized(Err(UpgradeError::Store(StoreError::Unknown))),
     ];
     all.extend((1..=11).filter_map(Refusal::of_number).map(Reply::Refused));
+    all.push(Reply::Contradicted(Contradiction {
+        applied: log_id(4),
+        leader: vote(),
+    }));
     all
 }
 
