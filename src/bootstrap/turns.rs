@@ -99,22 +99,26 @@ impl Turns {
 impl Queue {
     /// Of the next site the next one. If there is nobody, the turn is free.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let next = self.sites.pop_front().and_then(|site| {
+        while let Some(site) = self.sites.pop_front() {
             let Entry::Occupied(mut line) = self.waiting.entry(site) else {
-                return None;
+                continue;
             };
+            // Who has gone costs his site no turn.
+            while line.get().front().is_some_and(oneshot::Sender::is_closed) {
+                line.get_mut().pop_front();
+            }
             let next = line.get_mut().pop_front();
             if line.get().is_empty() {
                 line.remove();
             } else {
                 self.sites.push_back(site);
             }
-            next
-        });
-        if next.is_none() {
-            self.free += 1;
+            if next.is_some() {
+                return next;
+            }
         }
-        next
+        self.free += 1;
+        None
     }
 }
 

@@ -107,12 +107,12 @@ impl Ledger {
     }
 
     /// Takes a place for somebody who is not known to be of any site.
-    pub(super) fn enter(&mut self, now: Instant) -> (Number, CancellationToken) {
+    pub(super) fn enter(&mut self, stage: Stage, now: Instant) -> (Number, CancellationToken) {
         let number = self.next();
         let crowded_out = CancellationToken::new();
         let held = Held {
             site: None,
-            rank: (Stage::Silent, number, number),
+            rank: (stage, number, number),
             since: now,
             came: now,
             kept: false,

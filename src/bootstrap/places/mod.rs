@@ -33,6 +33,8 @@ pub(crate) struct Places {
     free: Arc<Semaphore>,
     ledger: Arc<Mutex<Ledger>>,
     reports: Option<Arc<LimitReports>>,
+    /// Where everybody begins.
+    first: Stage,
     /// Those whose connections come from elsewhere: they are of no site until that is known.
     load_balancers: Vec<IpNet>,
 }
@@ -58,6 +60,7 @@ impl Places {
     pub(super) fn of_door(limits: &DoorLimits, reports: Arc<LimitReports>) -> Self {
         Self {
             reports: Some(reports),
+            first: Stage::Silent,
             load_balancers: limits.proxy_protocol_from.clone(),
             ..Self::with_kept(
                 limits.connections,
@@ -85,6 +88,8 @@ impl Places {
             free: Arc::new(Semaphore::new(fit)),
             ledger: Arc::new(Mutex::new(ledger)),
             reports: None,
+            // Without a handshake there is nothing to be seen of how far somebody has come.
+            first: Stage::Connected,
             load_balancers: Vec::new(),
         }
     }
@@ -131,7 +136,7 @@ impl Places {
     }
 
     fn enter(&self, permit: OwnedSemaphorePermit, address: IpAddr) -> Place {
-        let (number, crowded_out) = lock(&self.ledger).enter(Instant::now());
+        let (number, crowded_out) = lock(&self.ledger).enter(self.first, Instant::now());
         Place {
             number,
             crowded_out,

@@ -4,6 +4,14 @@ use super::*;
 
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// As the door's.
+fn door_places(connections: usize, per_site: usize) -> Places {
+    Places {
+        first: Stage::Silent,
+        ..Places::new(connections, per_site)
+    }
+}
+
 /// `None`: it is hung up on, or has to wait.
 fn take(places: &Places, address: &str) -> Option<Place> {
     places
@@ -18,7 +26,7 @@ fn is_out(place: &Place) -> bool {
 
 #[tokio::test]
 async fn one_site_has_its_part_and_no_more() {
-    let places = Places::new(8, 2);
+    let places = door_places(8, 2);
     let first = take(&places, "192.0.2.1").unwrap();
     let _second = take(&places, "192.0.2.1").unwrap();
     assert!(take(&places, "192.0.2.1").is_none());
@@ -35,7 +43,7 @@ async fn one_site_has_its_part_and_no_more() {
 
 #[tokio::test]
 async fn sites_that_have_gone_are_forgotten() {
-    let places = Places::new(8, 2);
+    let places = door_places(8, 2);
     for last in 0..100 {
         let place = take(&places, &format!("192.0.2.{last}")).unwrap();
         drop(place.keep());
@@ -47,7 +55,7 @@ async fn sites_that_have_gone_are_forgotten() {
 /// An idle crowd shut out everybody behind the same address.
 #[tokio::test(start_paused = true)]
 async fn in_a_full_site_who_has_come_the_least_far_makes_room() {
-    let places = Places::new(8, 3);
+    let places = door_places(8, 3);
     let silent = take(&places, "192.0.2.1").unwrap();
     let connected = take(&places, "192.0.2.1").unwrap();
     connected.reached(Stage::Handshaking);
@@ -69,7 +77,7 @@ async fn in_a_full_site_who_has_come_the_least_far_makes_room() {
 /// Each step gives it time for the next, and puts it behind those who have not made it.
 #[tokio::test(start_paused = true)]
 async fn who_comes_further_stays_while_a_crowd_passes_through() {
-    let places = Places::new(1_000, 4);
+    let places = door_places(1_000, 4);
     let honest = take(&places, "192.0.2.1").unwrap();
     let mut crowd = Vec::new();
     let stages = [
@@ -93,7 +101,7 @@ async fn who_comes_further_stays_while_a_crowd_passes_through() {
 
 #[tokio::test(start_paused = true)]
 async fn when_all_places_are_taken_one_makes_room_for_one() {
-    let places = Arc::new(Places::new(4, 4));
+    let places = Arc::new(door_places(4, 4));
     let address = |last: u8| IpAddr::from([192, 0, 2, last]);
     let of_an_admission = places.take(address(1)).await.unwrap();
     let kept = of_an_admission.keep();
@@ -121,7 +129,7 @@ async fn when_all_places_are_taken_one_makes_room_for_one() {
 /// A first message that comes byte by byte is none.
 #[tokio::test(start_paused = true)]
 async fn who_has_said_nothing_whole_has_come_no_further() {
-    let places = Places::new(8, 2);
+    let places = door_places(8, 2);
     let dribbling = take(&places, "192.0.2.1").unwrap();
     let silent = take(&places, "192.0.2.1").unwrap();
     sleep(MOMENT).await;
@@ -137,7 +145,7 @@ async fn who_has_said_nothing_whole_has_come_no_further() {
 /// Whoever kept all places kept everybody out.
 #[tokio::test(start_paused = true)]
 async fn half_of_the_places_are_never_kept() {
-    let places = Places::new(8, 4);
+    let places = door_places(8, 4);
     let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
     let mut taken = Vec::new();
     for address in addresses {
