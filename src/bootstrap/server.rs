@@ -208,8 +208,12 @@ async fn handshake(
 ) -> io::Result<TlsStream<Watched<TcpStream>>> {
     // Each side waits for the other's answer: Nagle's algorithm would only add to that.
     tcp.set_nodelay(true)?;
-    let accepted = acceptor.accept(Watched::new(tcp, Arc::clone(&place)));
-    let accepted = turns.run(place.site(), &*place, accepted);
+    let accepted = async {
+        // Who has said nothing takes no turn.
+        tcp.readable().await?;
+        let accepted = acceptor.accept(Watched::new(tcp, Arc::clone(&place)));
+        turns.run(place.site(), &*place, accepted).await
+    };
     let mut tls = tokio::select! {
         done = timeout(open.door.limits.handshake, accepted) => done??,
         () = closing.cancelled() => return Err(io::Error::other("the door is closing")),
