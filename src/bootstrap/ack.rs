@@ -1,5 +1,9 @@
 //! An admitted machine has its answer.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::lifecycle::command::Acknowledge;
 use crate::lifecycle::outcome::AcknowledgeOutcome;
 use crate::store::submit;
@@ -9,6 +13,9 @@ use super::observer::Class;
 use super::peer::Connection;
 use super::wire::{AckRequest, AckResponse};
 use super::{DoorError, OpenDoor};
+
+/// How far a replica may be behind the one that admitted the machine.
+const LAG: Duration = Duration::from_millis(500);
 
 pub(super) async fn acknowledge(
     open: &OpenDoor,
@@ -27,14 +34,31 @@ pub(super) async fn acknowledge(
     // A token id is no secret, so this is looked at before anything is proposed: only an admitted
     // machine may make the log longer.
     if !was_admitted(open, token_id, joiner) {
-        open.limiters.failed(connection.address())?;
+        if let Err(limited) = open.limiters.failed(connection.address()) {
+            // Others of its address may have used up what is allowed, and this replica may only lag
+            // behind: the machine does not pay for that, and a stranger waits.
+            return match becomes_admitted(open, token_id, joiner).await {
+                true => finish(open, connection, token_id, joiner).await,
+                false => Err(limited),
+            };
+        }
         open.door.store.barrier().await?;
         if !was_admitted(open, token_id, joiner) {
             return Err(DoorError::NotAdmitted);
         }
     }
-    connection.place.keep();
+    finish(open, connection, token_id, joiner).await
+}
+
+/// Ends the redelivery of an admitted machine's answer.
+async fn finish(
+    open: &OpenDoor,
+    connection: &Connection,
+    token_id: TokenId,
+    joiner: JoinerId,
+) -> Result<(Class, AckResponse), DoorError> {
     open.limiters.used(token_id)?;
+    let _kept = connection.place.keep();
     match submit(&*open.door.store, Acknowledge { token_id, joiner }).await? {
         AcknowledgeOutcome::Done => Ok((
             Class::Acknowledged,
@@ -46,6 +70,20 @@ pub(super) async fn acknowledge(
             Err(DoorError::NotAdmitted)
         }
     }
+}
+
+/// Whether this replica hears in a moment that the machine was admitted.
+async fn becomes_admitted(open: &OpenDoor, token_id: TokenId, joiner: JoinerId) -> bool {
+    let mut health = open.door.store.health();
+    let applied = async {
+        while !was_admitted(open, token_id, joiner) {
+            if health.changed().await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(LAG, applied).await.unwrap_or(false)
 }
 
 fn was_admitted(open: &OpenDoor, token_id: TokenId, joiner: JoinerId) -> bool {

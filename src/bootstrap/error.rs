@@ -91,6 +91,11 @@ impl DoorError {
         self.row().class
     }
 
+    /// Whether nothing else that the caller may ask will do: his token is not good, or no more.
+    pub(super) fn ends_the_connection(&self) -> bool {
+        self.class() == Class::Refused && *self != Self::NotAdmitted
+    }
+
     /// The table. No message repeats anything of what was sent.
     fn row(&self) -> Row {
         use Class::{Failed, Malformed, Refused, TryAgain, Unproven};
@@ -332,6 +337,7 @@ impl DoorError {
 impl IntoResponse for DoorError {
     fn into_response(self) -> Response {
         let row = self.row();
+        let ends_the_connection = self.ends_the_connection();
         let retry_after_seconds = row.retry_after_ms.map(|ms| ms.div_ceil(1000).max(1));
         let body = ErrorBody {
             code: row.code,
@@ -342,6 +348,10 @@ impl IntoResponse for DoorError {
         if let Some(seconds) = retry_after_seconds {
             let value = HeaderValue::from(seconds);
             response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        if ends_the_connection {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
         response
     }

@@ -27,6 +27,7 @@ use crate::token::{
 use super::claim::{self, Claim};
 use super::observer::Class;
 use super::peer::Connection;
+use super::places::Stage;
 use super::wire::{JoinRequest, JoinResponse};
 use super::{Door, DoorError, OpenDoor};
 
@@ -42,7 +43,7 @@ pub(super) async fn join(
     let joiner = connection.peer.require_joiner()?;
 
     let verified = verify(open, &request, seen)?;
-    connection.place.keep();
+    connection.place.reached(Stage::Proven);
     let token_id = verified.token_id;
     check_key(door, &verified).await?;
     let registration = look(door, &verified).await?;
@@ -63,6 +64,13 @@ pub(super) async fn join(
         registration,
     };
     let (begun, claim) = claim::begin(open, begin).await?;
+    // Not before: tokens that admit nobody any more lie about everywhere.
+    let _kept = match begun {
+        BeginOutcome::Granted { .. } | BeginOutcome::Redeliver { .. } => {
+            Some(connection.place.keep())
+        }
+        _ => None,
+    };
     let (attempt, now_ms, record) = match begun {
         BeginOutcome::Granted {
             attempt,

@@ -9,27 +9,32 @@
 //! This room must not know the controller or Kubernetes.
 
 mod ack;
+mod anonymous;
 mod certificate;
 mod claim;
 mod error;
 #[cfg(test)]
 mod error_table_test;
+mod handshake;
 mod join;
+mod limits;
 mod observer;
 mod openapi;
 mod peer;
 mod places;
+mod proxy_protocol;
 mod rate;
 mod refusals;
 mod routes;
 mod server;
 mod tls;
+mod turns;
 pub mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use hyper::body::Bytes;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +45,7 @@ use crate::token::{KeyRing, NodePattern};
 
 pub use certificate::DoorCertificates;
 pub use error::DoorError;
+pub use limits::{DoorLimits, Limit};
 pub use observer::{Answered, Class, DoorObserver, Refused, Route};
 pub use openapi::openapi_json;
 pub use peer::Peer;
@@ -48,6 +54,7 @@ pub use rate::{Rate, RateLimits};
 pub use server::{ServeError, serve};
 pub use tls::tls_provider;
 
+use limits::LimitReports;
 use rate::Limiters;
 
 /// The longest body that is read, in bytes.
@@ -77,53 +84,13 @@ pub struct Door {
     pub observer: Arc<dyn DoorObserver>,
 }
 
-/// How much the door puts up with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoorLimits {
-    /// From the connection to the end of the handshake.
-    pub handshake: Duration,
-    /// From the end of one request (or of the handshake) to the end of the next one's headers.
-    pub headers: Duration,
-    /// From the headers to the end of the body.
-    pub body: Duration,
-    /// From the body's end to the answer.
-    pub request: Duration,
-    /// What a caller who is told to slow down waits for being told so.
-    pub slow_answer: Duration,
-    /// From the handshake to the last request of the connection.
-    pub connection: Duration,
-    /// Connections at one time. When there are more, who came first of those that have shown no
-    /// valid token makes room.
-    pub connections: usize,
-    /// Connections of one address (of IPv6: one /64) at one time; more are hung up on. Machines
-    /// behind one NAT share it, and a join takes a fraction of a second.
-    pub connections_per_address: usize,
-    /// What runs when the door stops may go on for so long.
-    pub stop: Duration,
-    pub rates: RateLimits,
-}
-
-impl Default for DoorLimits {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(5),
-            headers: Duration::from_secs(10),
-            body: Duration::from_secs(5),
-            request: Duration::from_secs(20),
-            slow_answer: Duration::from_secs(1),
-            connection: Duration::from_secs(120),
-            connections: 2_048,
-            connections_per_address: 256,
-            stop: Duration::from_secs(20),
-            rates: RateLimits::default(),
-        }
-    }
-}
-
 /// A door that is being served.
 struct OpenDoor {
     door: Door,
     limiters: Limiters,
+    limits: Arc<LimitReports>,
+    /// The answer to who asks for the CA.
+    ca_json: Bytes,
     /// What must not be cut off with the request that began it: claims being made or given back.
     tasks: TaskTracker,
 }

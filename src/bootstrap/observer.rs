@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::token::{JoinerId, TokenId};
 
+use super::limits::Limit;
 use super::wire::Code;
 
 /// Watches the door. Called in the midst of requests: it must return at once.
@@ -26,6 +27,11 @@ pub trait DoorObserver: Send + Sync + 'static {
         let _ = address;
     }
 
+    /// A limit of the door's was reached.
+    fn limit_reached(&self, limit: Limit) {
+        let _ = limit;
+    }
+
     /// A connection ended before there was a request: no TLS, a wrong version, too slow.
     fn handshake_failed(&self, address: IpAddr) {
         let _ = address;
@@ -37,6 +43,12 @@ pub trait DoorObserver: Send + Sync + 'static {
 pub enum Route {
     Join,
     Ack,
+    /// The members' CA.
+    Ca,
+    /// The description of the door.
+    Document,
+    /// Any other path, or a method that a path does not take.
+    Other,
 }
 
 impl Route {
@@ -45,7 +57,15 @@ impl Route {
         match self {
             Self::Join => "join",
             Self::Ack => "ack",
+            Self::Ca => "ca",
+            Self::Document => "document",
+            Self::Other => "other",
         }
+    }
+
+    /// Whether it is for anybody, who need not prove anything.
+    pub const fn is_anonymous(self) -> bool {
+        matches!(self, Self::Ca | Self::Document | Self::Other)
     }
 }
 
@@ -58,6 +78,8 @@ pub enum Class {
     Redelivered,
     /// An admitted machine has acknowledged its answer.
     Acknowledged,
+    /// It was for what anybody may have.
+    Served,
     /// It was no proper request, or lacked a proper key.
     Malformed,
     /// It had no valid token.
@@ -79,6 +101,7 @@ impl Class {
             Self::Admitted => "admitted",
             Self::Redelivered => "redelivered",
             Self::Acknowledged => "acknowledged",
+            Self::Served => "served",
             Self::Malformed => "malformed",
             Self::Unproven => "unproven",
             Self::Refused => "refused",

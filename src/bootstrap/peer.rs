@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use rustls::pki_types::CertificateDer;
 
@@ -56,6 +57,8 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     /// What it takes of those that there are.
     pub(super) place: Arc<Place>,
+    /// The requests that it has made.
+    pub(super) requests: Arc<AtomicU32>,
 }
 
 impl Connection {

@@ -1,7 +1,7 @@
 //! How often the door listens: limits on requests without a valid token, and on uses of one token.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct RateLimits {
     pub failures: Rate,
     /// Requests with one valid token.
     pub uses_per_token: Rate,
+    /// KiB of answers to requests that need prove nothing, to one address (of IPv6: one /64).
+    pub anonymous_per_address: Rate,
 }
 
 impl Default for RateLimits {
@@ -44,6 +46,7 @@ impl Default for RateLimits {
             failures_per_address: rate(20, 6_000),
             failures: rate(500, 20),
             uses_per_token: rate(20, 1_000),
+            anonymous_per_address: rate(256, 63),
         }
     }
 }
@@ -59,6 +62,7 @@ pub(super) struct Limiters<C: Clock = DefaultClock> {
     failures_per_address: Keyed<IpAddr, C>,
     failures: Single<C>,
     uses_per_token: Keyed<TokenId, C>,
+    anonymous_per_address: Keyed<IpAddr, C>,
     /// Keys seen since idle ones were last dropped.
     unswept: AtomicU32,
 }
@@ -86,6 +90,11 @@ impl<C: Clock + Clone> Limiters<C> {
                 DashMapStateStore::default(),
                 clock.clone(),
             ),
+            anonymous_per_address: RateLimiter::new(
+                quota(limits.anonymous_per_address),
+                DashMapStateStore::default(),
+                clock.clone(),
+            ),
             clock,
             unswept: AtomicU32::new(0),
         }
@@ -94,22 +103,39 @@ impl<C: Clock + Clone> Limiters<C> {
     /// Counts a request without a valid token. The address' own limit comes first: who is beyond it
     /// must not use up what everybody has together.
     pub(super) fn failed(&self, address: IpAddr) -> Result<(), DoorError> {
-        self.check(&self.failures_per_address, &site(address))?;
+        self.check(&self.failures_per_address, &site(address), NonZeroU32::MIN)?;
         self.failures.check().map_err(|until| self.refusal(&until))
     }
 
     /// Counts a request with a valid token.
     pub(super) fn used(&self, token: TokenId) -> Result<(), DoorError> {
-        self.check(&self.uses_per_token, &token)
+        self.check(&self.uses_per_token, &token, NonZeroU32::MIN)
     }
 
-    fn check<K: Hash + Eq + Clone>(&self, keyed: &Keyed<K, C>, key: &K) -> Result<(), DoorError> {
+    /// Counts an answer of so many bytes to a request that proves nothing. Each has its head, too.
+    pub(super) fn told(&self, address: IpAddr, bytes: usize) -> Result<(), DoorError> {
+        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
+        let kib = NonZeroU32::MIN.saturating_add(kib);
+        self.check(&self.anonymous_per_address, &site(address), kib)
+    }
+
+    fn check<K: Hash + Eq + Clone>(
+        &self,
+        keyed: &Keyed<K, C>,
+        key: &K,
+        count: NonZeroU32,
+    ) -> Result<(), DoorError> {
         if self.unswept.fetch_add(1, Ordering::Relaxed) >= SWEEP_EVERY {
             self.unswept.store(0, Ordering::Relaxed);
             self.failures_per_address.retain_recent();
             self.uses_per_token.retain_recent();
+            self.anonymous_per_address.retain_recent();
         }
-        keyed.check_key(key).map_err(|until| self.refusal(&until))
+        match keyed.check_key_n(key, count) {
+            Ok(allowed) => allowed.map_err(|until| self.refusal(&until)),
+            // More than is ever allowed at once.
+            Err(_) => Err(DoorError::RateLimited { for_ms: u64::MAX }),
+        }
     }
 
     fn refusal(&self, until: &NotUntil<C::Instant>) -> DoorError {
@@ -126,21 +152,38 @@ fn quota(rate: Rate) -> Quota {
         .allow_burst(rate.burst)
 }
 
-/// What one site can make up addresses in: of IPv6 the first 64 bits.
+/// What one site can make up addresses in: of IPv6 the first 64 bits. What NAT64 translates is as
+/// many sites as there are IPv4 addresses behind it.
 pub(super) fn site(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            match translated(v6) {
+                Some(v4) => v4.into(),
+                None => Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into(),
+            }
         }
     }
 }
 
+/// The IPv4 address in one of NAT64's: of the well-known prefix (RFC 6052), and of the prefix for
+/// use within a network (RFC 8215), in which it stands at the end or behind the first 48 bits.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, _, _] => (),
+        [0x64, 0xff9b, 1, _, _, _, 0, 0] => {
+            return Some([octets[6], octets[7], octets[9], octets[10]].into());
+        }
+        [0x64, 0xff9b, 1, ..] => (),
+        _ => return None,
+    }
+    Some([octets[12], octets[13], octets[14], octets[15]].into())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use governor::clock::FakeRelativeClock;
 
     use super::*;
@@ -158,6 +201,7 @@ mod tests {
             failures_per_address: rate(2, 10),
             failures: rate(overall, 10),
             uses_per_token: rate(3, 1),
+            anonymous_per_address: rate(8, 1),
         };
         (Limiters::with_clock(&limits, clock.clone()), clock)
     }
@@ -189,6 +233,40 @@ mod tests {
         limiters.failed(ip("2001:db8:1:2:ffff::9")).unwrap();
         assert!(limiters.failed(ip("2001:db8:1:2:aaaa::3")).is_err());
         limiters.failed(ip("2001:db8:1:3::1")).unwrap();
+    }
+
+    /// All of the world's IPv4 was one site to a server that has IPv6 alone.
+    #[test]
+    fn behind_nat64_each_ipv4_address_is_a_site() {
+        let expected = ip("192.0.2.1");
+        for translated in [
+            "64:ff9b::192.0.2.1",
+            "64:ff9b:1::192.0.2.1",
+            "64:ff9b:1:7::192.0.2.1",
+            // Behind 48 bits, around the octet that is always zero.
+            "64:ff9b:1:c000:2:100::",
+        ] {
+            assert_eq!(site(ip(translated)), expected, "{translated}");
+        }
+        for other in ["64:ff9b::1:0:0", "64:ff9b:2::1", "64:ff9a::1"] {
+            assert!(site(ip(other)).is_ipv6(), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_proves_nothing_is_told_so_many_bytes() {
+        let (limiters, clock) = limiters(5);
+        let address = ip("192.0.2.1");
+        for _ in 0..4 {
+            limiters.told(address, 1_500).unwrap();
+        }
+        assert!(limiters.told(address, 0).is_err());
+        limiters.told(ip("192.0.2.2"), 0).unwrap();
+        clock.advance(Duration::from_secs(1));
+        limiters.told(address, 1_000).unwrap();
+        assert!(limiters.told(address, 0).is_err());
+        // Never, and no overflow.
+        assert!(limiters.told(address, usize::MAX).is_err());
     }
 
     #[test]

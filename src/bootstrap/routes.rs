@@ -7,12 +7,12 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE};
+use axum::http::header::{CACHE_CONTROL, DATE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, middleware};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Bytes};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
@@ -22,15 +22,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::token::TokenId;
 
+use super::anonymous::{anonymous, count_requests};
+use super::limits::Limit;
 use super::observer::{Answered, Class, Refused, Route};
 use super::peer::Connection;
 use super::wire::{
     ACK_PATH, AckRequest, AckResponse, CA_PATH, CaResponse, ErrorBody, JOIN_PATH, JoinRequest,
     JoinResponse, OPENAPI_PATH,
 };
-use super::{DoorError, MAX_BODY, OpenDoor, ack, join, openapi_json};
+use super::{Door, DoorError, MAX_BODY, OpenDoor, ack, join, openapi_json};
 
 type Open = State<Arc<OpenDoor>>;
+type Peering = Extension<Connection>;
 
 pub(super) fn router(open: Arc<OpenDoor>) -> Router {
     Router::new()
@@ -38,8 +41,24 @@ pub(super) fn router(open: Arc<OpenDoor>) -> Router {
         .route(ACK_PATH, post(post_ack))
         .route(CA_PATH, get(get_ca))
         .route(OPENAPI_PATH, get(get_openapi))
-        .method_not_allowed_fallback(|| async { DoorError::WrongMethod })
-        .fallback(|| async { DoorError::NoSuchRoute })
+        .method_not_allowed_fallback(|open: Open, connection: Peering| async move {
+            anonymous(
+                &open,
+                &connection,
+                Route::Other,
+                Err(DoorError::WrongMethod),
+            )
+            .await
+        })
+        .fallback(|open: Open, connection: Peering| async move {
+            anonymous(
+                &open,
+                &connection,
+                Route::Other,
+                Err(DoorError::NoSuchRoute),
+            )
+            .await
+        })
         // What a panic says stays inside: it may speak of what the request held.
         .layer(CatchPanicLayer::custom(|_| {
             DoorError::Internal.into_response()
@@ -47,6 +66,10 @@ pub(super) fn router(open: Arc<OpenDoor>) -> Router {
         .layer(middleware::map_response_with_state(
             Arc::clone(&open),
             common_headers,
+        ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&open),
+            count_requests,
         ))
         .with_state(open)
 }
@@ -73,7 +96,7 @@ pub(super) fn router(open: Arc<OpenDoor>) -> Router {
 )]
 pub(super) async fn post_join(
     State(open): Open,
-    Extension(connection): Extension<Connection>,
+    Extension(connection): Peering,
     body: Body,
 ) -> Response {
     let mut observed = Observed::begin(&open, Route::Join, &connection);
@@ -107,7 +130,7 @@ pub(super) async fn post_join(
 )]
 pub(super) async fn post_ack(
     State(open): Open,
-    Extension(connection): Extension<Connection>,
+    Extension(connection): Peering,
     body: Body,
 ) -> Response {
     let mut observed = Observed::begin(&open, Route::Ack, &connection);
@@ -128,11 +151,18 @@ pub(super) async fn post_ack(
     tag = "door",
     responses((status = 200, description = "The CA", body = CaResponse))
 )]
-pub(super) async fn get_ca(State(open): Open) -> Json<CaResponse> {
-    Json(CaResponse {
-        trust_domain: open.door.trust_domain.to_string(),
-        ca: open.door.members.cert_pem(),
-    })
+pub(super) async fn get_ca(State(open): Open, Extension(connection): Peering) -> Response {
+    anonymous(&open, &connection, Route::Ca, Ok(open.ca_json.clone())).await
+}
+
+/// What [`get_ca`] answers.
+pub(super) fn ca_json(door: &Door) -> Bytes {
+    let answer = CaResponse {
+        trust_domain: door.trust_domain.to_string(),
+        ca: door.members.cert_pem(),
+    };
+    // Serialising two strings cannot fail.
+    serde_json::to_vec(&answer).unwrap_or_default().into()
 }
 
 /// This description.
@@ -142,9 +172,9 @@ pub(super) async fn get_ca(State(open): Open) -> Json<CaResponse> {
     tag = "door",
     responses((status = 200, description = "OpenAPI", content_type = "application/json", body = Object))
 )]
-pub(super) async fn get_openapi() -> Response {
-    let json = HeaderValue::from_static("application/json");
-    ([(CONTENT_TYPE, json)], openapi_json()).into_response()
+pub(super) async fn get_openapi(State(open): Open, Extension(connection): Peering) -> Response {
+    let json = Bytes::from_static(openapi_json().as_bytes());
+    anonymous(&open, &connection, Route::Document, Ok(json)).await
 }
 
 /// Reads a whole body of bounded length in bounded time, and parses it.
@@ -195,17 +225,17 @@ async fn common_headers(State(open): Open, mut response: Response) -> Response {
 }
 
 /// A request as the observer sees it. It is reported however it ends.
-struct Observed<'a> {
+pub(super) struct Observed<'a> {
     open: &'a OpenDoor,
     route: Route,
     connection: &'a Connection,
     token_id: Option<TokenId>,
     since: Instant,
-    answered: Option<(Class, Option<super::wire::Code>)>,
+    pub(super) answered: Option<(Class, Option<super::wire::Code>)>,
 }
 
 impl<'a> Observed<'a> {
-    fn begin(open: &'a OpenDoor, route: Route, connection: &'a Connection) -> Self {
+    pub(super) fn begin(open: &'a OpenDoor, route: Route, connection: &'a Connection) -> Self {
         Self {
             open,
             route,
@@ -220,10 +250,12 @@ impl<'a> Observed<'a> {
     /// connection cannot ask as fast as it likes; nobody else waits for that.
     async fn answer<T: Serialize>(self, answer: Result<(Class, T), DoorError>) -> Response {
         let pause = self.open.door.limits.slow_answer;
+        let (limits, address) = (&self.open.limits, self.connection.address());
         match self.report(answer) {
             Ok(body) => Json(body).into_response(),
             Err(error) => {
                 if matches!(error, DoorError::RateLimited { .. }) {
+                    limits.reached(Limit::RequestRate, address);
                     sleep(pause).await;
                 }
                 error.into_response()

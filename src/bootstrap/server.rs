@@ -19,9 +19,13 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::handshake::Watched;
+use super::limits::LimitReports;
 use super::peer::{Connection, Peer};
 use super::places::{Place, Places};
+use super::proxy_protocol::client_address;
 use super::rate::Limiters;
+use super::turns::Turns;
 use super::{Door, OpenDoor, routes, tls};
 
 /// Headers are longer than this in no request that is meant here. hyper's least is 8 KiB.
@@ -51,14 +55,18 @@ pub async fn serve(
     let mut acceptor = tls::acceptor(&identity.borrow_and_update())?;
     // An identity that is no longer renewed goes on being shown.
     let mut renewed = true;
-    let places = Places::new(door.limits.connections, door.limits.connections_per_address);
+    let limits = Arc::new(LimitReports::new(Arc::clone(&door.observer)));
+    let places = Places::of_door(&door.limits, Arc::clone(&limits));
     let open = Arc::new(OpenDoor {
+        limits,
+        ca_json: routes::ca_json(&door),
         limiters: Limiters::new(&door.limits.rates),
         tasks: TaskTracker::new(),
         door,
     });
     let server = Server {
         router: routes::router(Arc::clone(&open)),
+        turns: Turns::new(open.door.limits.handshakes),
         open,
         connections: TaskTracker::new(),
         closing: CancellationToken::new(),
@@ -90,6 +98,7 @@ pub async fn serve(
 struct Server {
     open: Arc<OpenDoor>,
     router: Router,
+    turns: Arc<Turns>,
     connections: TaskTracker,
     /// Finish what runs.
     closing: CancellationToken,
@@ -100,24 +109,33 @@ struct Server {
 impl Server {
     fn spawn(&self, acceptor: TlsAcceptor, tcp: TcpStream, remote: SocketAddr, place: Place) {
         let open = Arc::clone(&self.open);
-        let router = self.router.clone();
+        let (router, turns) = (self.router.clone(), Arc::clone(&self.turns));
         let (closing, cut) = (self.closing.clone(), self.cut.clone());
-        let place = Arc::new(place);
         let crowded_out = place.crowded_out();
-        let address = remote.ip().to_canonical();
         self.connections.spawn(async move {
             let served = async {
-                match handshake(&open, &acceptor, tcp, &closing).await {
-                    Ok(tls) => {
-                        let peer = Peer::of(tls.get_ref().1.peer_certificates());
+                let met = meet(&open, tcp, remote, place).await;
+                let shaken = match met {
+                    Ok(Some((tcp, remote, place))) => {
+                        let tcp = (tcp, Arc::clone(&place));
+                        let shaken = handshake(&open, &turns, &acceptor, tcp, &closing).await;
+                        shaken.map(|tls| (tls, remote, place))
+                    }
+                    Ok(None) => return,
+                    Err(error) => Err(error),
+                };
+                match shaken {
+                    Ok((tls, remote, place)) => {
                         let connection = Connection {
-                            peer,
+                            peer: Peer::of(tls.get_ref().1.peer_certificates()),
                             remote,
                             place,
+                            requests: Arc::default(),
                         };
                         converse(&open, router, tls, connection, &closing).await;
                     }
                     Err(error) => {
+                        let address = remote.ip().to_canonical();
                         tracing::debug!(%address, %error, "no TLS handshake");
                         open.door.observer.handshake_failed(address);
                     }
@@ -126,14 +144,15 @@ impl Server {
             tokio::select! {
                 () = served => (),
                 () = cut.cancelled() => (),
-                () = crowded_out.cancelled() => open.door.observer.turned_away(address),
+                () = crowded_out.cancelled() => {
+                    open.door.observer.turned_away(remote.ip().to_canonical());
+                }
             }
         });
     }
 
     fn turn_away(&self, address: IpAddr) {
-        tracing::debug!(%address, "too many connections of one address");
-        self.open.door.observer.turned_away(address);
+        turn_away(&self.open, address);
     }
 
     async fn stop(self) {
@@ -155,25 +174,59 @@ impl Server {
     }
 }
 
+fn turn_away(open: &OpenDoor, address: IpAddr) {
+    tracing::debug!(%address, "too many connections of one address");
+    open.door.observer.turned_away(address);
+}
+
+/// Where the connection comes from, which a load balancer says before anything else. `None`: there
+/// are too many from there.
+async fn meet(
+    open: &OpenDoor,
+    mut tcp: TcpStream,
+    mut remote: SocketAddr,
+    mut place: Place,
+) -> io::Result<Option<(TcpStream, SocketAddr, Arc<Place>)>> {
+    let limits = &open.door.limits;
+    if limits.is_load_balancer(remote.ip().to_canonical()) {
+        remote = client_address(&mut tcp).await?.unwrap_or(remote);
+        let address = remote.ip().to_canonical();
+        if !place.comes_from(address) {
+            turn_away(open, address);
+            return Ok(None);
+        }
+    }
+    Ok(Some((tcp, remote, Arc::new(place))))
+}
+
 async fn handshake(
     open: &OpenDoor,
+    turns: &Arc<Turns>,
     acceptor: &TlsAcceptor,
-    tcp: TcpStream,
+    (tcp, place): (TcpStream, Arc<Place>),
     closing: &CancellationToken,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<TlsStream<Watched<TcpStream>>> {
     // Each side waits for the other's answer: Nagle's algorithm would only add to that.
     tcp.set_nodelay(true)?;
-    tokio::select! {
-        done = timeout(open.door.limits.handshake, acceptor.accept(tcp)) => done?,
-        () = closing.cancelled() => Err(io::Error::other("the door is closing")),
-    }
+    let accepted = async {
+        // Who has said nothing takes no turn.
+        tcp.readable().await?;
+        let accepted = acceptor.accept(Watched::new(tcp, Arc::clone(&place)));
+        turns.run(place.site(), &*place, accepted).await
+    };
+    let mut tls = tokio::select! {
+        done = timeout(open.door.limits.handshake, accepted) => done??,
+        () = closing.cancelled() => return Err(io::Error::other("the door is closing")),
+    };
+    tls.get_mut().0.connected();
+    Ok(tls)
 }
 
 /// Answers the requests of one connection, for as long as one may last.
 async fn converse(
     open: &OpenDoor,
     router: Router,
-    tls: TlsStream<TcpStream>,
+    tls: TlsStream<Watched<TcpStream>>,
     connection: Connection,
     closing: &CancellationToken,
 ) {

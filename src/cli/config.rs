@@ -1,11 +1,15 @@
 //! What `serve` and `operator` can be told. `serve` reads it from a file; `operator` from its flags.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+pub use limits::LimitsConfig;
 
 use super::duration::HumanDuration;
 use super::group::PeersConfig;
@@ -69,6 +73,9 @@ pub struct ServerConfig {
     /// Accept the join tokens of a NodeDB cluster.
     #[serde(default)]
     pub nodedb: Option<NodeDbConfig>,
+    /// What protects the door.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// It was put together from flags, which messages then name, and not read from a file.
     #[serde(skip)]
     pub is_of_flags: bool,
@@ -135,6 +142,7 @@ impl ServerConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.trust_domain()?;
         self.bare_name_patterns()?;
+        self.limits.check()?;
         if self.advertise_urls.is_empty() || self.advertise_urls.len() > MAX_URLS {
             return Err(ConfigError::Invalid(format!(
                 "give one to {MAX_URLS} advertised URLs, where joiners reach the door, e.g. https://join.example.org:8443"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use kube::Client;
 
-use super::config::{self, NodeDbConfig, ServerConfig};
+use super::config::{self, LimitsConfig, NodeDbConfig, ServerConfig};
 use super::duration::HumanDuration;
 use super::exit::{EXIT_CODES, Exit, Failure};
 use super::group::{self, PeersConfig};
@@ -137,6 +137,8 @@ pub struct Args {
     stateful_set: Option<String>,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    limits: LimitsConfig,
 }
 
 fn bare_names(text: &str) -> Result<(String, String), String> {
@@ -179,6 +181,7 @@ impl Args {
             max_token_ttl: self.max_token_ttl,
             bare_names,
             keys_dir: None,
+            limits: self.limits.clone(),
             is_of_flags: true,
             peers: (self.peer_address.clone()).map(|address| PeersConfig {
                 listen: self.peer_listen,

@@ -41,6 +41,13 @@ The configuration file, with the defaults of what may be left out:
   nodedb:                             # left out: NodeDB tokens are refused
     secretFile: /etc/jointoken/nodedb.secret
     maxTtl: 1h
+  limits:                             # what protects the door; see \"Limits\" in docs/operations.md
+    connections: 2048                 # at one time: memory and file descriptors
+    connectionsPerSource: 256         # of an IPv4 address or IPv6 /64: the other sources
+    keptConnectionsPercent: 50        # never closed for others: admissions under way, and newcomers from them
+    concurrentHandshakes: 4           # at one time, in turn by source: the CPU. Left out: two for each CPU
+    requestsPerConnection: 16         # bandwidth; joining takes three
+    proxyProtocolFrom: []             # CIDRs of load balancers that send the PROXY protocol, version 2
 
 {EXIT_CODES}"))]
 pub struct Args {

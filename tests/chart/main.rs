@@ -112,12 +112,59 @@ fn the_chart_refuses_wrong_values_by_name() {
             vec![DOMAIN, "persistence=null"],
             "missing property 'persistence'",
         ),
+        (
+            vec![DOMAIN, "limits.conections=1"],
+            "additional properties 'conections' not allowed",
+        ),
+        (
+            vec![DOMAIN, "limits.requestsPerConnection=3"],
+            "at '/limits/requestsPerConnection'",
+        ),
+        (
+            vec![DOMAIN, "proxyProtocolFrom={10.0.0.7}"],
+            "at '/proxyProtocolFrom/0'",
+        ),
         (vec![DOMAIN, "rbac=null"], "missing property 'rbac'"),
         (vec![DOMAIN, "service.port=null"], "missing property 'port'"),
     ] {
         let error = chart_refuses(&values);
         assert!(error.contains(complaint), "{values:?}: {error}");
     }
+}
+
+#[test]
+fn limits_of_the_door_become_flags() {
+    let flags = |values: &[&str]| {
+        let set = find(
+            &chart("jointoken", "default", values),
+            "StatefulSet",
+            "jointoken",
+        );
+        let args = &set["spec"]["template"]["spec"]["containers"][0]["args"];
+        let args = args.as_array().unwrap().iter().filter_map(Value::as_str);
+        let limits = args.filter(|arg| arg.starts_with("--max-") || arg.starts_with("--proxy-"));
+        limits.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(flags(&[DOMAIN]), [""; 0]);
+    assert_eq!(
+        flags(&[
+            DOMAIN,
+            "limits.connections=4096",
+            "limits.connectionsPerSource=1024",
+            "limits.keptConnectionsPercent=0",
+            "limits.concurrentHandshakes=8",
+            "limits.requestsPerConnection=8",
+            "proxyProtocolFrom={10.0.0.7/32,fd00::/64}",
+        ]),
+        [
+            "--max-connections=4096",
+            "--max-connections-per-source=1024",
+            "--max-kept-connections-percent=0",
+            "--max-concurrent-handshakes=8",
+            "--max-requests-per-connection=8",
+            "--proxy-protocol-from=10.0.0.7/32,fd00::/64",
+        ]
+    );
 }
 
 /// YAML takes 123 for a number where it is not quoted, and the API server wants text.

@@ -14,11 +14,11 @@ use jointoken::bootstrap::wire::{ErrorBody, JoinResponse};
 use jointoken::clock::Clock;
 use jointoken::pki::verify::DoorVerifier;
 use jointoken::pki::{JoinerKey, certificate_pem};
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use rustls::pki_types::UnixTime;
+use rustls::client::WantsClientCert;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
+use rustls::{ClientConfig, ConfigBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -68,14 +68,29 @@ pub fn tls(world: &World, key: Option<&JoinerKey>) -> ClientConfig {
     tls_by_pin(world.door_ca.spki_pin(), world.clock.now_ms(), key)
 }
 
-pub fn tls_by_pin(pin: [u8; 32], now_ms: u64, key: Option<&JoinerKey>) -> ClientConfig {
+/// As [`tls`], showing these certificates, the first of which is of `key`.
+pub fn tls_showing(
+    world: &World,
+    chain: Vec<CertificateDer<'static>>,
+    key: &JoinerKey,
+) -> ClientConfig {
+    trusting(world.door_ca.spki_pin(), world.clock.now_ms())
+        .with_client_auth_cert(chain, key.private_key())
+        .unwrap()
+}
+
+fn trusting(pin: [u8; 32], now_ms: u64) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = tls_provider();
     let verifier = DoorVerifier::new(pin, None, &provider);
-    let config = ClientConfig::builder_with_details(provider, Arc::new(At(now_ms)))
+    ClientConfig::builder_with_details(provider, Arc::new(At(now_ms)))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
+        .with_custom_certificate_verifier(Arc::new(verifier))
+}
+
+pub fn tls_by_pin(pin: [u8; 32], now_ms: u64, key: Option<&JoinerKey>) -> ClientConfig {
+    let config = trusting(pin, now_ms);
     match key {
         Some(key) => {
             let certificate = key.self_signed_cert_der(now_ms).unwrap().into();
@@ -99,6 +114,15 @@ impl TimeProvider for At {
 /// A TLS connection to the world's door.
 pub async fn connect(world: &World, key: Option<&JoinerKey>) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect(world.address).await.unwrap();
+    connect_over(world, tcp, key).await
+}
+
+/// As [`connect`], over a connection that there is.
+pub async fn connect_over(
+    world: &World,
+    tcp: TcpStream,
+    key: Option<&JoinerKey>,
+) -> TlsStream<TcpStream> {
     let name = ServerName::try_from("door.example").unwrap();
     let connector = TlsConnector::from(Arc::new(tls(world, key)));
     soon(connector.connect(name, tcp)).await.unwrap()
@@ -106,7 +130,13 @@ pub async fn connect(world: &World, key: Option<&JoinerKey>) -> TlsStream<TcpStr
 
 impl Caller {
     pub async fn connect(world: &World, key: Option<&JoinerKey>) -> Self {
-        let tls = connect(world, key).await;
+        let tcp = TcpStream::connect(world.address).await.unwrap();
+        Self::over(world, tcp, key).await
+    }
+
+    /// As [`Caller::connect`], over a connection that there is.
+    pub async fn over(world: &World, tcp: TcpStream, key: Option<&JoinerKey>) -> Self {
+        let tls = connect_over(world, tcp, key).await;
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
         let driver = tokio::spawn(async move {
             let _ = connection.await;

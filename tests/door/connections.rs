@@ -1,5 +1,6 @@
 //! Connections that are no joiner's: garbage, old TLS, floods, sloths. The door goes on serving.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::caller::{self, Caller, ask, connect, new_key};
+use crate::crowd::connect_from;
 use crate::script::{Gate, Play, is_consume};
 use crate::world::{DAY, World, eventually, identity, soon};
 
@@ -105,7 +107,11 @@ async fn one_address_does_not_take_all_places() {
     let token = world.plain_token().await;
     let mut held = Vec::new();
     for _ in 0..40 {
-        held.push(connect_from([127, 0, 0, 66], world.address).await);
+        held.push(
+            soon(connect_from([127, 0, 0, 66], world.address))
+                .await
+                .unwrap(),
+        );
     }
     ask(&world, &token, &new_key()).await.admission();
     assert_eq!(world.observer.turned_away(), 36);
@@ -137,7 +143,11 @@ async fn a_crowd_from_everywhere_keeps_nobody_out() {
 
     let mut crowd = Vec::new();
     for last in 1..=10 {
-        crowd.push(connect_from([127, 0, 1, last], world.address).await);
+        crowd.push(
+            soon(connect_from([127, 0, 1, last], world.address))
+                .await
+                .unwrap(),
+        );
     }
     let begun = Instant::now();
     ask(&world, &other, &new_key()).await.admission();
@@ -150,13 +160,6 @@ async fn a_crowd_from_everywhere_keeps_nobody_out() {
     // Who has shown a valid token made room for nobody.
     gate.open();
     asking.await.unwrap().admission();
-}
-
-/// A connection from this address of the loopback's.
-async fn connect_from(from: [u8; 4], to: std::net::SocketAddr) -> TcpStream {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind((from, 0).into()).unwrap();
-    soon(socket.connect(to)).await.unwrap()
 }
 
 #[tokio::test]
@@ -255,7 +258,12 @@ async fn headers_have_a_limit() {
 
 #[tokio::test]
 async fn a_connection_does_not_last_for_ever() {
-    let world = World::open_with(|door| door.limits.connection = Duration::from_millis(300)).await;
+    let world = World::open_with(|door| {
+        door.limits.connection = Duration::from_millis(300);
+        door.limits.requests_per_connection = u32::MAX;
+        door.limits.rates.anonymous_per_address.burst = NonZeroU32::MAX;
+    })
+    .await;
     let mut caller = connect(&world, None).await;
     let begun = Instant::now();
     let mut said = vec![0; 64 * 1024];

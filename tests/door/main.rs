@@ -2,11 +2,15 @@
 
 mod admission;
 mod answers;
+mod balancer;
 mod caller;
 mod connect_proxy;
 mod connections;
+mod crowd;
+mod crowds;
 mod documents;
 mod faults;
+mod figures;
 mod folders;
 mod joining;
 #[path = "../marks/marks.rs"]

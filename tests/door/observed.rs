@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jointoken::bootstrap::{Answered, Class, DoorObserver, Refused};
+use jointoken::bootstrap::{Answered, Class, DoorObserver, Limit, Refused};
 
 #[derive(Default)]
 pub struct Recorder {
     refused: Mutex<Vec<Refused>>,
     answered: Mutex<Vec<Answered>>,
+    limits: Mutex<Vec<Limit>>,
     handshakes_failed: Mutex<usize>,
     turned_away: Mutex<usize>,
 }
@@ -18,8 +19,24 @@ impl Recorder {
         lock(&self.refused).clone()
     }
 
+    /// Joins and acknowledgements.
     pub fn answered(&self) -> Vec<Answered> {
-        lock(&self.answered).clone()
+        let answered = lock(&self.answered);
+        let of_joiners = answered.iter().filter(|a| !a.route.is_anonymous());
+        of_joiners.cloned().collect()
+    }
+
+    /// What anybody may ask for.
+    pub fn anonymous(&self) -> Vec<Answered> {
+        let answered = lock(&self.answered);
+        let anonymous = answered.iter().filter(|a| a.route.is_anonymous());
+        anonymous.cloned().collect()
+    }
+
+    /// How often this limit was reached.
+    pub fn reached(&self, limit: Limit) -> usize {
+        let limits = lock(&self.limits);
+        limits.iter().filter(|reached| **reached == limit).count()
     }
 
     pub fn classes(&self) -> Vec<Class> {
@@ -49,6 +66,10 @@ impl DoorObserver for Recorder {
 
     fn turned_away(&self, _address: IpAddr) {
         *lock(&self.turned_away) += 1;
+    }
+
+    fn limit_reached(&self, limit: Limit) {
+        lock(&self.limits).push(limit);
     }
 
     fn handshake_failed(&self, _address: IpAddr) {

@@ -1,13 +1,17 @@
 //! Limits on failures and on the use of one token.
 
 use std::num::NonZeroU32;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use jointoken::bootstrap::{Class, Rate};
+use tokio::time::timeout;
 
 use crate::caller::{Caller, acknowledge, ask, ask_text, new_key, request};
-use crate::world::World;
+use crate::script::{Gate, Play, is_consume};
+use crate::world::{World, soon};
 
 /// A burst, and then nothing for as long as a test runs.
 fn burst(burst: u32) -> Rate {
@@ -84,6 +88,31 @@ async fn acknowledging_what_one_did_not_get_counts_as_failure() {
     ask(&world, &token, &key).await.admission();
     let said = acknowledge(&world, &token, &key).await;
     assert_eq!(said.status, StatusCode::OK);
+}
+
+/// Others of its address had used up what may fail, and this replica did not know of the admission yet.
+#[tokio::test]
+async fn a_replica_that_lags_behind_is_not_the_machines_failure() {
+    let world = World::open_with(|door| door.limits.rates.failures_per_address = burst(1)).await;
+    let (token, key) = (world.plain_token().await, new_key());
+    let stranger = acknowledge(&world, &token, &new_key()).await;
+    assert_eq!(stranger.code(), "not_admitted");
+    let gate = Gate::new();
+    world
+        .store
+        .play_once(is_consume, Play::Hold(Arc::clone(&gate)));
+    let body = request(token.text.expose(), &key);
+    let mut joining = Caller::connect(&world, Some(&key)).await;
+    let joining = tokio::spawn(async move { joining.post("/v1/join", &body).await });
+    soon(gate.reached()).await;
+    let mut telling = Caller::connect(&world, Some(&key)).await;
+    let body = serde_json::json!({ "token_id": token.id.to_string() });
+    let mut said = pin!(telling.post("/v1/ack", &body));
+    let at_once = timeout(Duration::from_millis(100), said.as_mut()).await;
+    assert!(at_once.is_err(), "{at_once:?}");
+    gate.open();
+    assert_eq!(said.await.status, StatusCode::OK);
+    joining.await.unwrap().admission();
 }
 
 #[tokio::test]

@@ -22,15 +22,20 @@ use crate::world::{eventually, soon};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_jointoken");
 
-struct Server {
+pub struct Server {
     folder: TempDir,
-    door: SocketAddr,
+    pub door: SocketAddr,
+    pub metrics: SocketAddr,
     process: Child,
 }
 
 impl Server {
     /// Starts it with this many file descriptors and everything logged, and waits for its door.
     async fn start(files: u32) -> Self {
+        Self::start_with(files, "trace").await
+    }
+
+    pub async fn start_with(files: u32, log: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let (door, metrics) = (free_address(), free_address());
         let at = |name: &str| folder.path().join(name);
@@ -42,7 +47,7 @@ impl Server {
         let process = Command::new("sh")
             .arg("-c")
             .arg(format!(
-                "ulimit -n {files} && exec \"$0\" serve --log trace --config \"$1\""
+                "ulimit -n {files} && exec \"$0\" serve --log {log} --config \"$1\""
             ))
             .arg(PROGRAM)
             .arg(at("serve.yaml"))
@@ -52,13 +57,18 @@ impl Server {
         let server = Self {
             folder,
             door,
+            metrics,
             process,
         };
         eventually("the door", || std::net::TcpStream::connect(door).ok()).await;
         server
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -78,15 +88,28 @@ impl Server {
         let mut command = Command::new(PROGRAM);
         command.args(export).arg("--admin-socket").arg(socket);
         ok(command.arg("--out").arg(&key)).await;
-        let mut command = Command::new(PROGRAM);
-        command.args(["create", "--node", "edge-1", "--key-file"]);
-        let created = ok(command.arg(&key)).await;
-        let token = String::from_utf8(created.stdout).unwrap();
+        let token = self.create(&key).await;
         let key = fs::read_to_string(key).unwrap();
-        (key.trim().to_owned(), token.trim().to_owned())
+        (key.trim().to_owned(), token)
     }
 
-    async fn join(&self, token: &str, out: &Path) {
+    /// As many tokens.
+    pub async fn tokens(&self, number: usize) -> Vec<String> {
+        let mut tokens = vec![self.token().await.1];
+        while tokens.len() < number {
+            tokens.push(self.create(&self.at("key")).await);
+        }
+        tokens
+    }
+
+    async fn create(&self, key: &Path) -> String {
+        let mut command = Command::new(PROGRAM);
+        command.args(["create", "--node", "edge-1", "--key-file"]);
+        let created = ok(command.arg(key)).await;
+        String::from_utf8(created.stdout).unwrap().trim().to_owned()
+    }
+
+    pub async fn join(&self, token: &str, out: &Path) {
         let mut command = Command::new(PROGRAM);
         command.args(["join", "--out"]).arg(out);
         ok(command.env("JOINTOKEN_TOKEN", token)).await;

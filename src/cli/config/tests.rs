@@ -1,4 +1,5 @@
 use super::*;
+use crate::bootstrap::DoorLimits;
 
 fn parse(yaml: &str) -> Result<ServerConfig, String> {
     let config: ServerConfig = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
@@ -25,6 +26,22 @@ fn a_nodedb_token_lives_an_hour_unless_told_otherwise() {
 }
 
 #[test]
+fn limits_that_are_left_out_have_their_defaults() {
+    let limits = parse(MINIMAL).unwrap().limits.door();
+    assert_eq!(limits, DoorLimits::default());
+    let some =
+        "limits: {connections: 64, connectionsPerSource: 8, proxyProtocolFrom: [\"10.0.0.7/32\"]}";
+    let some = parse(&format!("{MINIMAL}{some}\n")).unwrap().limits.door();
+    let expected = DoorLimits {
+        connections: 64,
+        connections_per_address: 8,
+        proxy_protocol_from: vec!["10.0.0.7/32".parse().unwrap()],
+        ..DoorLimits::default()
+    };
+    assert_eq!(some, expected);
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_name() {
     for (added, message) in [
         ("listn: 1", "listn"),
@@ -47,6 +64,18 @@ fn what_cannot_be_is_refused_by_name() {
         ("metricsListen: localhost", "is not an address and a port"),
         ("bareNames: {Db: a}", "not the name of a namespace"),
         ("metricsListen: \"[::]:8443\"", "both listen"),
+        ("limits: {connection: 1}", "connection"),
+        ("limits: {connections: 0}", "the limit of connections, 0,"),
+        (
+            "limits: {connections: 8, connectionsPerSource: 9}",
+            "is not between 1 and 8",
+        ),
+        ("limits: {keptConnectionsPercent: 91}", "in percent, 91"),
+        (
+            "limits: {requestsPerConnection: 3}",
+            "requests per connection",
+        ),
+        ("limits: {proxyProtocolFrom: [10.0.0.0]}", "10.0.0.0"),
         (&*format!("adminSocket: /{}", "a".repeat(107)), "107 bytes"),
     ] {
         let error = parse(&format!("{MINIMAL}{added}\n")).unwrap_err();

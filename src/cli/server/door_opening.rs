@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
+use super::door_threads;
 use super::failed;
 use super::replica::Replica;
 use super::store_time::StoreTime;
 use crate::admin::{AdminServer, KeyExporter, Offered};
-use crate::bootstrap::{self, Door, DoorCertificates, DoorLimits};
+use crate::bootstrap::{Door, DoorCertificates};
 use crate::cli::config::ServerConfig;
 use crate::cli::exit::Failure;
 use crate::cli::ports::Port;
@@ -67,13 +68,12 @@ impl DoorOpening<'_> {
             clock: time,
             bare_names: config.bare_name_patterns().map_err(Failure::usage)?,
             certificate_lifetime_ms: config.certificate_lifetime.as_ms(),
-            limits: DoorLimits::default(),
+            limits: config.limits.door(),
             observer: Arc::new(replica.metrics.door.clone()),
         };
         tracing::info!(listen = %config.listen, urls = config.advertise_urls.join(", "), "the door is open");
         let stop = replica.stop_token().cancelled_owned();
-        let serving = bootstrap::serve(door, listener, stop);
-        replica.spawn("door", serving.map(|ended| ended.map_err(failed)));
+        replica.spawn("door", door_threads::serve(door, listener, stop));
         Ok(())
     }
 }

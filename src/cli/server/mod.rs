@@ -4,6 +4,7 @@
 //! `door_opening` the door. `parts` are what runs in a [`Replica`].
 
 mod door_opening;
+mod door_threads;
 mod ground;
 mod mark_keeper;
 mod opening;

@@ -3,6 +3,7 @@
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
@@ -11,8 +12,12 @@ use crate::pki::public_key::AdmittedKey;
 
 use super::signatures::Signatures;
 
+/// A self-signed certificate of the largest key that is admitted takes half of this. It is kept as
+/// long as the connection lasts, of everybody who connects.
+const MAX_CLIENT_CERTIFICATE: usize = 4 * 1024;
+
 /// Accepts a client without a certificate, and one with any well-formed certificate whose key
-/// signed the handshake.
+/// signed the handshake. One certificate, of bounded length: nobody reads a chain.
 ///
 /// Who signed the certificate, its names and its dates are not looked at: a joiner shows a
 /// certificate by itself, a member one by the CA, and what the peer is, is computed from the
@@ -47,12 +52,24 @@ impl ClientCertVerifier for SelfSignedClientVerifier {
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        if !intermediates.is_empty() || end_entity.len() > MAX_CLIENT_CERTIFICATE {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
         let parsed = certificate::parse(end_entity).map_err(|_| CertificateError::BadEncoding)?;
-        AdmittedKey::from_spki_der(parsed.public_key().raw)
-            .map_err(|_| CertificateError::BadEncoding)?;
+        let spki = parsed.public_key().raw;
+        AdmittedKey::from_spki_der(spki).map_err(|_| CertificateError::BadEncoding)?;
+        // The handshake is verified by the key that rustls finds. Who the peer is, is computed from
+        // the one that was found here: two parsers must not see two keys.
+        if ParsedCertificate::try_from(end_entity)?
+            .subject_public_key_info()
+            .as_ref()
+            != spki
+        {
+            return Err(CertificateError::BadEncoding.into());
+        }
         Ok(ClientCertVerified::assertion())
     }
 
@@ -78,3 +95,6 @@ impl ClientCertVerifier for SelfSignedClientVerifier {
         self.signatures.schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::bootstrap::{Answered, DoorObserver, Refused};
+use crate::bootstrap::{Answered, DoorObserver, Limit, Refused};
 use crate::telemetry::audit;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ending {
     route: &'static str,
     class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reached {
+    limit: &'static str,
 }
 
 /// The door's counters. Clones count together.
@@ -24,6 +29,7 @@ pub struct DoorMetrics {
     duration: Histogram,
     failed_handshakes: Counter,
     turned_away: Counter,
+    limits_reached: Family<Reached, Counter>,
 }
 
 impl DoorMetrics {
@@ -34,10 +40,11 @@ impl DoorMetrics {
             duration: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             failed_handshakes: Counter::default(),
             turned_away: Counter::default(),
+            limits_reached: Family::default(),
         };
         registry.register(
             "requests",
-            "Requests of joiners by route and what became of them",
+            "Requests by route and what became of them",
             metrics.requests.clone(),
         );
         registry.register_with_unit(
@@ -56,6 +63,11 @@ impl DoorMetrics {
             "Connections that were one too many of their address, or made room for others",
             metrics.turned_away.clone(),
         );
+        registry.register(
+            "limits_reached",
+            "How often each of the door's limits was reached",
+            metrics.limits_reached.clone(),
+        );
         metrics
     }
 }
@@ -71,11 +83,18 @@ impl DoorObserver for DoorMetrics {
             class: answered.class.as_str(),
         };
         self.requests.get_or_create(&ending).inc();
-        self.duration.observe(answered.duration.as_secs_f64());
+        if !answered.route.is_anonymous() {
+            self.duration.observe(answered.duration.as_secs_f64());
+        }
     }
 
     fn turned_away(&self, _address: IpAddr) {
         self.turned_away.inc();
+    }
+
+    fn limit_reached(&self, limit: Limit) {
+        let limit = limit.as_str();
+        self.limits_reached.get_or_create(&Reached { limit }).inc();
     }
 
     fn handshake_failed(&self, _address: IpAddr) {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::bootstrap::{Answered, Class, DoorObserver, Route};
+use crate::bootstrap::{Answered, Class, DoorObserver, Limit, Route};
 use crate::clock::ManualClock;
 use crate::lifecycle::command::Sweep;
 use crate::store::reference::InMemoryStore;
@@ -157,6 +157,7 @@ fn the_doors_requests_are_counted_by_class() {
     answered(Class::Unproven);
     metrics.door.handshake_failed([192, 0, 2, 7].into());
     metrics.door.turned_away([192, 0, 2, 7].into());
+    metrics.door.limit_reached(Limit::RequestRate);
     let text = metrics.encode().unwrap();
     let of = |class: &str| {
         let labels = format!("{{route=\"join\",class=\"{class}\"}}");
@@ -170,6 +171,13 @@ fn the_doors_requests_are_counted_by_class() {
     assert_eq!(value(&text, "jointoken_door_failed_handshakes_total"), 1.0);
     assert_eq!(
         value(&text, "jointoken_door_turned_away_connections_total"),
+        1.0
+    );
+    assert_eq!(
+        value(
+            &text,
+            "jointoken_door_limits_reached_total{limit=\"request_rate\"}"
+        ),
         1.0
     );
     // Whoever knocks chooses his address: it is no label.
