@@ -34,6 +34,7 @@ mod full_disk;
 mod group;
 mod keys;
 mod log_lost;
+mod log_unread;
 mod mark_away;
 mod misled;
 mod modes;

@@ -93,6 +93,9 @@ fn part_ended(ended: Result<Part, JoinError>) -> Failure {
             Failure::new(failure.exit, format_args!("{name}: {}", failure.message))
         }
         Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
-        Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
+        // What it panicked with may hold anything; where it did is in the log.
+        Err(_) => failed(
+            "a part of the program failed: the line of the log that speaks of a fault says where, please report it",
+        ),
     }
 }
