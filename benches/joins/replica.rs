@@ -44,13 +44,13 @@ impl Replicas {
     /// Founds a store of so many replicas in `folder` and waits until all are members and serve.
     pub async fn start(folder: &Path, size: usize) -> Result<Self, Failed> {
         fs::create_dir_all(folder)?;
-        let ports = |_| Ok::<_, Failed>((free_port()?, free_port()?, free_port()?));
+        let ports = |_| Ok::<_, Failed>((free_port()?, free_port()?, free_port()?, free_port()?));
         let ports = (0..size).map(ports).collect::<Result<Vec<_>, _>>()?;
-        let address = |of: &(u16, u16, u16)| format!("127.0.0.1:{}", of.2);
+        let address = |of: &(u16, u16, u16, u16)| format!("127.0.0.1:{}", of.2);
         let members: Vec<_> = ports.iter().map(address).collect();
         let mut servers = Vec::new();
         for (number, of) in ports.iter().enumerate() {
-            let (door, metrics, _) = of;
+            let (door, metrics, _, probes) = of;
             let own = folder.join(number.to_string());
             fs::create_dir_all(&own)?;
             let mut settings = json!({
@@ -59,6 +59,7 @@ impl Replicas {
                 "advertiseUrls": [format!("https://127.0.0.1:{door}")],
                 "listen": format!("127.0.0.1:{door}"),
                 "metricsListen": format!("127.0.0.1:{metrics}"),
+                "probeListen": format!("127.0.0.1:{probes}"),
             });
             if size > 1 {
                 settings["keysDir"] = json!(folder.join("keys"));

@@ -13,6 +13,7 @@ pub use limits::LimitsConfig;
 
 use super::duration::HumanDuration;
 use super::group::PeersConfig;
+use super::ports::{self, Watched};
 use crate::lifecycle::Settings;
 use crate::pki::TrustDomain;
 use crate::store::file_trouble;
@@ -23,8 +24,10 @@ use crate::token::{
 
 /// Where a door listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "[::]:8443";
-/// Where metrics and health are served unless told otherwise: to this machine alone.
+/// Where metrics are served unless told otherwise: to this machine alone.
 pub const DEFAULT_METRICS_LISTEN: &str = "127.0.0.1:9090";
+/// Where probes are answered unless told otherwise: to this machine alone.
+pub const DEFAULT_PROBE_LISTEN: &str = "127.0.0.1:8081";
 
 /// As long as a token may ever be let live: the tombstone of one that was aborted by its id alone is kept
 /// for as long as any token could live.
@@ -46,9 +49,12 @@ pub struct ServerConfig {
     /// Where the door listens.
     #[serde(default = "default_listen", deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// Where `/metrics`, `/livez` and `/readyz` are served.
+    /// Where `/metrics` is served.
     #[serde(default = "default_metrics_listen", deserialize_with = "address")]
     pub metrics_listen: SocketAddr,
+    /// Where `/livez` and `/readyz` are served.
+    #[serde(default = "default_probe_listen", deserialize_with = "address")]
+    pub probe_listen: SocketAddr,
     /// Where joiners reach the door; tokens carry these. One to four of `https://host[:port]`.
     #[serde(deserialize_with = "one_or_more")]
     pub advertise_urls: Vec<String>,
@@ -182,25 +188,10 @@ impl ServerConfig {
             }
         }
         self.check_token_length()?;
-        if self.listen == self.metrics_listen && self.listen.port() != 0 {
-            return Err(ConfigError::Invalid(format!(
-                "the door and the metrics cannot both listen on {}: give one of them another port",
-                self.listen
-            )));
-        }
         if let Some(peers) = &self.peers {
             peers.check()?;
-            for (other, what) in [
-                (self.listen, "the door"),
-                (self.metrics_listen, "the metrics"),
-            ] {
-                if peers.listen == other && other.port() != 0 {
-                    return Err(ConfigError::Invalid(format!(
-                        "{what} and the other replicas cannot both be served on {other}: give one of them another port"
-                    )));
-                }
-            }
         }
+        ports::check(self).map_err(ConfigError::Invalid)?;
         if self.data_dir.as_os_str().is_empty() {
             return Err(ConfigError::Invalid(
                 "the data folder has no name".to_owned(),
@@ -298,6 +289,14 @@ impl ServerConfig {
         }
     }
 
+    /// Where it is told how the replica is.
+    pub(super) fn watched(&self) -> Watched {
+        Watched {
+            metrics: self.metrics_listen,
+            probes: self.probe_listen,
+        }
+    }
+
     /// Where the admin socket is.
     pub fn admin_socket(&self) -> PathBuf {
         self.admin_socket
@@ -380,6 +379,11 @@ pub fn default_listen() -> SocketAddr {
 /// The default of `metricsListen`.
 pub fn default_metrics_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9090))
+}
+
+/// The default of `probeListen`.
+pub fn default_probe_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8081))
 }
 
 /// The default of `certificateLifetime`: a week.

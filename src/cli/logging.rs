@@ -2,8 +2,8 @@
 
 use clap::ValueEnum;
 
-use super::exit::Failure;
-use crate::telemetry::logs;
+use super::exit::{Exit, Failure};
+use crate::telemetry::logs::{self, LogsError};
 
 /// The flags of the log.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,9 @@ impl LogArgs {
     /// Says why the server failed in the form of its log: programs that read it expect nothing else.
     pub fn say(&self, failure: Failure) -> Failure {
         if self.log_format == Format::Json {
-            tracing::error!(exit_code = failure.exit as u8, "{}", failure.message);
+            logs::last_words(|| {
+                tracing::error!(exit_code = failure.exit as u8, "{}", failure.message);
+            });
             return Failure {
                 is_said: true,
                 ..failure
@@ -50,6 +52,9 @@ impl LogArgs {
             Format::Text => logs::Format::Text,
             Format::Json => logs::Format::Json,
         };
-        logs::init(format, &self.log).map_err(Failure::usage)
+        logs::init(format, &self.log).map_err(|error| match error {
+            LogsError::Thread(_) => Failure::new(Exit::Failed, error),
+            _ => Failure::usage(error),
+        })
     }
 }

@@ -49,6 +49,8 @@ use clap::{Parser, Subcommand};
 use exit::{EXIT_CODES, Exit, Failure};
 use output::Output;
 
+use crate::telemetry::logs;
+
 /// Lets new machines into a clustered system, each exactly once.
 ///
 /// A token admits one key, once. The operator mints tokens for JoinToken resources and keeps
@@ -137,6 +139,8 @@ impl Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| refuse(error));
     let output = arguments.output;
+    // Also when it panics.
+    let _until_written = logs::UntilWritten;
     let result = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot start threads: {error}")))
         .and_then(|runtime| {

@@ -65,9 +65,12 @@ pub struct Args {
     /// Where the door listens
     #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Where /metrics, /livez and /readyz are served
+    /// Where /metrics is served
     #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_METRICS_LISTEN)]
     metrics_listen: SocketAddr,
+    /// Where /livez and /readyz are served
+    #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_PROBE_LISTEN)]
+    probe_listen: SocketAddr,
     /// Unix socket for `jointoken key export` [default: admin.sock in the data folder]
     #[arg(long, value_name = "PATH", env = "JOINTOKEN_ADMIN_SOCKET")]
     admin_socket: Option<PathBuf>,
@@ -175,6 +178,7 @@ impl Args {
             trust_domain: self.trust_domain.clone(),
             listen: self.listen,
             metrics_listen: self.metrics_listen,
+            probe_listen: self.probe_listen,
             advertise_urls: self.advertise_urls.clone(),
             admin_socket: self.admin_socket.clone(),
             certificate_lifetime: self.certificate_lifetime,
@@ -212,7 +216,7 @@ pub async fn run(args: Args, _output: Output) -> Result<(), Failure> {
 /// Starts, and begins again when the API server has gone meanwhile: then nothing is left running, and whatever was begun
 /// is gone on with.
 async fn start(args: &Args, config: &ServerConfig) -> Result<Replica, Failure> {
-    let mut patience = Patience::new(config.metrics_listen);
+    let mut patience = Patience::new(config.watched());
     loop {
         let failure = match attempt(args, config, &mut patience).await {
             Ok(replica) => return Ok(replica),

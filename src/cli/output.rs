@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::exit::{Exit, Failure};
 use crate::net::file_words;
+use crate::telemetry::logs;
 
 /// The form of what is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -57,7 +58,7 @@ impl Output {
             Self::Text => line.to_owned(),
             Self::Json => serde_json::json!({ "waiting": line }).to_string(),
         };
-        let _ = writeln!(io::stderr(), "{line}");
+        note(&line);
     }
 
     /// Prints a failure to standard error.
@@ -94,8 +95,11 @@ pub fn maybe_path<S: Serializer, P: AsRef<Path>>(
 
 /// Says something to people, on standard error.
 pub fn note(line: &impl Display) {
-    // There is no place left to say that this failed.
-    let _ = writeln!(io::stderr(), "{line}");
+    let line = format!("{line}\n");
+    if !logs::say(&line) {
+        // There is no place left to say that this failed.
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
 }
 
 /// Prints text that is the result itself, such as a manifest or a token.

@@ -1,16 +1,16 @@
 //! Waiting for the Kubernetes API before there is a replica: aloud, and alive to whoever probes.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::ports::Ports;
+use super::ports::{Watched, WatchedPorts};
 use crate::store::Health;
 use crate::telemetry::{self, metrics::Metrics};
 
@@ -22,7 +22,7 @@ const SAY: Duration = Duration::from_secs(30);
 
 /// Waits, for as long as it takes.
 pub struct Patience {
-    metrics_listen: SocketAddr,
+    listen: Watched,
     pause: Duration,
     said: Option<(Instant, String)>,
     /// Answers `/livez` and `/readyz` while nothing else can.
@@ -30,9 +30,9 @@ pub struct Patience {
 }
 
 impl Patience {
-    pub fn new(metrics_listen: SocketAddr) -> Self {
+    pub fn new(listen: Watched) -> Self {
         Self {
-            metrics_listen,
+            listen,
             pause: FIRST,
             said: None,
             meanwhile: None,
@@ -42,7 +42,7 @@ impl Patience {
     /// Waits before the next try, and says for what.
     pub async fn wait(&mut self, what: &impl Display) {
         if self.meanwhile.is_none() {
-            self.meanwhile = Meanwhile::begin(self.metrics_listen);
+            self.meanwhile = Meanwhile::begin(self.listen);
         }
         let what = what.to_string();
         let is_news =
@@ -76,19 +76,23 @@ struct Meanwhile {
 }
 
 impl Meanwhile {
-    /// `None` if the port cannot be had: whoever starts says so later.
-    fn begin(listen: SocketAddr) -> Option<Self> {
-        let listener = Ports::metrics_meanwhile(listen)?;
+    /// `None` if the ports cannot be had: whoever starts says so later.
+    fn begin(listen: Watched) -> Option<Self> {
+        let ports = WatchedPorts::take(listen, true);
+        let listeners = ports.and_then(WatchedPorts::listen).ok()?;
         let (health, shown) = watch::channel(Health::default());
         let metrics = Arc::new(Metrics::new(shown.clone()));
         let stop = CancellationToken::new();
+        let stopped = || stop.clone().cancelled_owned();
         let mut serving = JoinSet::new();
-        serving.spawn(telemetry::serve(
-            listener,
-            metrics,
-            shown,
-            stop.clone().cancelled_owned(),
-        ));
+        let metrics = telemetry::serve_metrics(listeners.metrics, metrics, stopped());
+        serving.spawn(metrics);
+        let probes = telemetry::serve_probes(listeners.probes, shown, stopped());
+        serving.spawn(probes.map(|ended| {
+            if let Err(error) = ended {
+                tracing::warn!(%error, "probes are not answered while this replica waits");
+            }
+        }));
         Some(Self {
             serving,
             stop,

@@ -17,7 +17,7 @@ const BACKLOG: u32 = 1024;
 /// Where a replica is going to listen.
 pub(super) struct Ports {
     pub(super) door: Port,
-    pub(super) metrics: Port,
+    pub(super) watched: WatchedPorts,
     pub(super) peers: Option<Port>,
 }
 
@@ -47,11 +47,7 @@ impl Ports {
         };
         Ok(Self {
             door: Port::take(config.listen, "the door", setting("--listen", "listen"))?,
-            metrics: Port::take(
-                config.metrics_listen,
-                "metrics and health",
-                setting("--metrics-listen", "metricsListen"),
-            )?,
+            watched: WatchedPorts::take(config.watched(), config.is_of_flags)?,
             peers: (config.peers.as_ref())
                 .map(|peers| {
                     let setting = setting("--peer-listen", "peers.listen");
@@ -60,17 +56,74 @@ impl Ports {
                 .transpose()?,
         })
     }
+}
 
-    /// The port of metrics and health alone, for an operator that waits: `None` if it cannot be had now.
-    pub(super) fn metrics_meanwhile(listen: SocketAddr) -> Option<TcpListener> {
-        let setting = Setting {
-            flag: "--metrics-listen",
-            field: "metricsListen",
-            is_flag: true,
+/// Where it is told how a replica is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    pub(super) metrics: SocketAddr,
+    pub(super) probes: SocketAddr,
+}
+
+/// The ports where it is told how a replica is.
+pub(super) struct WatchedPorts {
+    metrics: Port,
+    probes: Port,
+}
+
+/// The same, listened on.
+pub(super) struct WatchedListeners {
+    pub(super) metrics: TcpListener,
+    pub(super) probes: TcpListener,
+}
+
+impl WatchedPorts {
+    pub(super) fn take(listen: Watched, is_flag: bool) -> Result<Self, Failure> {
+        let setting = |flag, field| Setting {
+            flag,
+            field,
+            is_flag,
         };
-        let port = Port::take(listen, "metrics and health", setting);
-        port.and_then(Port::listen).ok()
+        let metrics = setting("--metrics-listen", "metricsListen");
+        let probes = setting("--probe-listen", "probeListen");
+        Ok(Self {
+            metrics: Port::take(listen.metrics, "metrics", metrics)?,
+            probes: Port::take(listen.probes, "probes", probes)?,
+        })
     }
+
+    pub(super) fn listen(self) -> Result<WatchedListeners, Failure> {
+        Ok(WatchedListeners {
+            metrics: self.metrics.listen()?,
+            probes: self.probes.listen()?,
+        })
+    }
+}
+
+/// Whether each has an address of its own.
+///
+/// # Errors
+/// Names two that have the same.
+pub(super) fn check(config: &ServerConfig) -> Result<(), String> {
+    let peers = config.peers.as_ref().map(|peers| peers.listen);
+    let all = [
+        (Some(config.listen), "the door"),
+        (Some(config.metrics_listen), "the metrics"),
+        (Some(config.probe_listen), "the probes"),
+        (peers, "the other replicas"),
+    ];
+    for (at, (address, what)) in all.iter().enumerate() {
+        let Some(address) = address.filter(|address| address.port() != 0) else {
+            continue;
+        };
+        let mut before = all.iter().take(at);
+        if let Some((_, other)) = before.find(|(other, _)| *other == Some(address)) {
+            return Err(format!(
+                "{other} and {what} cannot both listen on {address}: give one of them another port"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A port that is ours; whoever connects to it is refused until it listens.

@@ -25,7 +25,8 @@ The configuration file, with the defaults of what may be left out:
   advertiseUrls:                      # required: one to four; tokens carry them
     - https://join.edge.example:8443
   listen: \"[::]:8443\"
-  metricsListen: 127.0.0.1:9090       # /metrics, /livez, /readyz
+  metricsListen: 127.0.0.1:9090       # /metrics
+  probeListen: 127.0.0.1:8081         # /livez, /readyz
   adminSocket: /var/lib/jointoken/admin.sock
   keysDir: /var/lib/jointoken/keys    # required of a group: outside of dataDir, the same on all
   peers:                              # left out: this replica is alone

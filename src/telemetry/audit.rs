@@ -2,8 +2,8 @@
 //!
 //! Every replica writes what it applies, and after a crash what it may not have come to write: so a
 //! line may come more than once, and none is missing. (`index`, `position`) is the same each time and
-//! names the change for ever. Refusals at the door change no record; they
-//! are written before the reply, without an index.
+//! names the change for ever. Refusals at the door change no record: they have no index, are handed to the log before the
+//! reply and may be lost, as any other line.
 
 use std::future::Future;
 use std::pin::pin;
@@ -37,7 +37,7 @@ pub async fn follow(mut trail: AuditTrail, shutdown: impl Future<Output = ()> + 
     let mark = trail.mark();
     let end = End::default();
     let is_ending = Arc::clone(&end.0);
-    // On a thread of its own: standard error may block, and the runtime's threads must not.
+    // On a thread of its own: it waits until each line is written, and the runtime's threads must not.
     let log = dispatcher::get_default(Clone::clone);
     let writer = tokio::task::spawn_blocking(move || {
         let give_up = || is_ending.load(Ordering::SeqCst);

@@ -1,5 +1,6 @@
 //! Logs: to standard error, as text for people or as JSON for collectors.
 
+use std::any::Any;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
@@ -9,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::audit;
-use super::standard_error::StandardError;
+use super::standard_error::{self, StandardError};
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub enum LogsError {
         filter: String,
         source: tracing_subscriber::filter::ParseError,
     },
+    /// There is nobody to write it.
+    #[error("the thread that writes the log cannot be started: {0}")]
+    Thread(#[from] io::Error),
     /// The process logs elsewhere already.
     #[error("logging was set up before: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
@@ -40,14 +44,15 @@ pub enum LogsError {
 /// Starts the log of the process. Call once, before anything that may have something to say.
 ///
 /// # Errors
-/// If the filter does not parse, or the process has a log already.
+/// If the filter does not parse, there is no thread to be had, or the process has a log already.
 pub fn init(format: Format, filter: &str) -> Result<(), LogsError> {
     let ansi = io::stderr().is_terminal();
     let filter = parse(filter)?;
+    standard_error::open(format)?;
     // What cannot be written is the writer's business: told of by the library, it would end in a panic.
     let builder = fmt()
         .with_env_filter(filter)
-        .with_writer(StandardError(format))
+        .with_writer(StandardError)
         .log_internal_errors(false);
     match format {
         Format::Text => builder
@@ -65,10 +70,37 @@ pub fn init(format: Format, filter: &str) -> Result<(), LogsError> {
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(tracing::field::display);
-        let what = panic.payload_as_str().unwrap_or("no reason given");
+        let what = reason(panic.payload());
         tracing::error!(place, "a fault of the program: {what}; please report it");
     }));
     Ok(())
+}
+
+/// Why it panicked, if that is a text of the program's own. One that was put together may hold anything: a token as well.
+fn reason(payload: &(dyn Any + Send)) -> &'static str {
+    let own = payload.downcast_ref::<&'static str>();
+    own.copied()
+        .unwrap_or("its reason may hold data and is not written down")
+}
+
+/// Puts a line behind those of the log; `false` if there is no log, and whoever has something to say says it himself.
+pub fn say(line: &str) -> bool {
+    standard_error::say(line)
+}
+
+/// Logs what the process ends with: it is written though too much wait to be written.
+pub fn last_words(log: impl FnOnce()) {
+    standard_error::last_words(log);
+}
+
+/// Dropped when the process ends: waits until all is written, in bounded time.
+#[derive(Debug)]
+pub struct UntilWritten;
+
+impl Drop for UntilWritten {
+    fn drop(&mut self) {
+        standard_error::flush();
+    }
 }
 
 /// What may never be logged, whatever the filter says: this module of kube's writes down answers of
@@ -125,6 +157,14 @@ mod tests {
                 .to_string()
                 .contains("audit=info")
         );
+    }
+
+    #[test]
+    fn what_a_panic_holds_is_not_written_down() {
+        let token = "jt1_secret".to_owned();
+        let hidden = reason(&token);
+        assert!(!hidden.contains("jt1_"), "{hidden}");
+        assert_eq!(reason(&"a text of its own"), "a text of its own");
     }
 
     /// kube warns of an answer that it cannot read by writing it down, the token in a Secret included.

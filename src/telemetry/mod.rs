@@ -7,8 +7,10 @@ pub mod audit;
 mod health;
 pub mod logs;
 pub mod metrics;
+mod probes;
 mod server;
 mod standard_error;
 
 pub use health::Readiness;
-pub use server::serve;
+pub use probes::serve_probes;
+pub use server::serve_metrics;

@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`, in plain HTTP on a listener of their own.
+//! `/metrics`, in plain HTTP on a listener of its own.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,23 +14,19 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::bootstrap::Places;
-use crate::store::Health;
-
-use super::health::Readiness;
 use super::metrics::Metrics;
+use crate::bootstrap::Places;
 
 /// What the text format of OpenMetrics is called (OpenMetrics 1.0, section "Overall Structure").
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at one time, and those of one address: probes must get through to the last.
-const CONNECTIONS: usize = 64;
-const CONNECTIONS_PER_ADDRESS: usize = 16;
+/// Connections at one time, and those of one address.
+const CONNECTIONS: usize = 32;
+const CONNECTIONS_PER_ADDRESS: usize = 8;
 /// From the end of one answer to the end of the next request's headers.
 const HEADERS: Duration = Duration::from_secs(10);
 /// Nobody stays longer.
@@ -38,27 +34,18 @@ const CONNECTION: Duration = Duration::from_secs(300);
 /// What runs when it stops may go on for so long.
 const STOP: Duration = Duration::from_secs(2);
 
-#[derive(Clone)]
-struct Sources {
-    metrics: Arc<Metrics>,
-    health: watch::Receiver<Health>,
-}
-
 /// Answers until `shutdown` is over; then the requests at hand are finished, in bounded time.
 ///
 /// Nothing here is secret, nor authenticated: bind it to loopback, or to the pod's network if a
-/// policy says who may ask. Whoever asks slowly, or often, keeps nobody else out.
-pub async fn serve(
+/// policy says who may ask. A crowd that holds all connections delays the others.
+pub async fn serve_metrics(
     listener: TcpListener,
     metrics: Arc<Metrics>,
-    health: watch::Receiver<Health>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let router = Router::new()
         .route("/metrics", get(show_metrics))
-        .route("/livez", get(show_livez))
-        .route("/readyz", get(show_readyz))
-        .with_state(Sources { metrics, health });
+        .with_state(metrics);
     let places = Places::new(CONNECTIONS, CONNECTIONS_PER_ADDRESS);
     let (closing, connections) = (CancellationToken::new(), TaskTracker::new());
     let mut shutdown = pin!(shutdown);
@@ -100,36 +87,14 @@ async fn converse(tcp: TcpStream, router: Router, closing: CancellationToken) {
     let _cut_off = timeout(STOP, connection).await;
 }
 
-async fn show_metrics(State(sources): State<Sources>) -> Response {
-    match sources.metrics.encode() {
+async fn show_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
+    match metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-/// The process runs. Only what a restart would mend may fail here: a store that has stopped.
-async fn show_livez(State(sources): State<Sources>) -> Response {
-    let readiness = Readiness::of(&sources.health.borrow());
-    match readiness {
-        Readiness::Stopped(_) => answer(StatusCode::SERVICE_UNAVAILABLE, &readiness),
-        _ => answer(StatusCode::OK, &"alive"),
-    }
-}
-
-async fn show_readyz(State(sources): State<Sources>) -> Response {
-    let readiness = Readiness::of(&sources.health.borrow());
-    let code = match readiness {
-        Readiness::Ready => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    answer(code, &readiness)
-}
-
-fn answer(code: StatusCode, text: &dyn std::fmt::Display) -> Response {
-    (code, format!("{text}\n")).into_response()
 }
 
 #[cfg(test)]

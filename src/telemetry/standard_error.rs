@@ -1,172 +1,191 @@
-//! Standard error, as the log writes to it: on a full disk, or to a reader that has gone, a line is lost and
-//! counted, or waited for. It is never a reason to fail.
+//! Standard error, as the log writes to it: by a thread of its own, so that nobody who logs waits for a reader or a disk.
+//! When too much waits, or on a full disk, or to a reader that has gone, a line is lost and counted, or insisted on. It is
+//! never a reason to fail.
 
-use std::cell::Cell;
-use std::io::{self, ErrorKind, Write};
+mod queue;
+mod writer;
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::logs::Format;
+use queue::{Queue, Receipt};
+use writer::{Writer, is_lost};
 
 /// How soon a line that must not be lost is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How soon a descriptor that is not to block is tried again.
-const FULL_PIPE: Duration = Duration::from_millis(10);
+/// How long it is waited for once there is reason to give up.
+const LAST_TRY: Duration = Duration::from_secs(1);
+/// How long the end of the process waits until all is written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Who has not read for so long does not read.
+const STUCK: Duration = Duration::from_secs(1);
+
+static QUEUE: Queue = Queue::new();
+static IS_OPEN: AtomicBool = AtomicBool::new(false);
+static LOST: AtomicU64 = AtomicU64::new(0);
+static IS_BROKEN: AtomicBool = AtomicBool::new(false);
+
+/// What becomes of a thread's lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// They may be lost.
+    Usual,
+    /// They are written though there be no room.
+    Last,
+    /// As well, and it is told whether they were.
+    Insists,
+}
 
 thread_local! {
-    /// Whether a line of this thread could not be written since this was last looked at.
-    static FAILED: Cell<bool> = const { Cell::new(false) };
-    /// Whether a line of this thread that cannot be written will be tried again.
-    static INSISTS: Cell<bool> = const { Cell::new(false) };
+    static CARE: Cell<Care> = const { Cell::new(Care::Usual) };
+    /// Of the last line that was insisted on.
+    static RECEIPT: RefCell<Option<Arc<Receipt>>> = const { RefCell::new(None) };
 }
 
-static STANDARD_ERROR: Account = Account::new();
-
-/// What became of the lines.
-struct Account {
-    lost: AtomicU64,
-    /// Of those, how many the log itself has told of.
-    told: AtomicU64,
-    is_broken: AtomicBool,
-    /// The last line ends in its middle.
-    is_torn: AtomicBool,
-}
-
-impl Account {
-    const fn new() -> Self {
-        Self {
-            lost: AtomicU64::new(0),
-            told: AtomicU64::new(0),
-            is_broken: AtomicBool::new(false),
-            is_torn: AtomicBool::new(false),
-        }
-    }
-
-    /// Writes a line, and before it what there is to say of lines that were lost.
-    fn write(&self, out: &mut impl Write, line: &[u8], format: Format) -> io::Result<()> {
-        if self.is_torn.load(Ordering::SeqCst) {
-            write_whole(out, b"\n", &self.is_torn)?;
-            self.is_torn.store(false, Ordering::SeqCst);
-        }
-        let lost = self.lost.load(Ordering::SeqCst);
-        let news = lost - self.told.load(Ordering::SeqCst);
-        if news > 0 {
-            write_whole(out, lost_lines(format, news).as_bytes(), &self.is_torn)?;
-            self.told.store(lost, Ordering::SeqCst);
-        }
-        write_whole(out, line, &self.is_torn)
-    }
-
-    /// Never fails: whoever must know asks [`insist`].
-    fn take(&self, out: &mut impl Write, line: &[u8], format: Format) {
-        let written = self.write(out, line, format);
-        self.is_broken.store(written.is_err(), Ordering::SeqCst);
-        if written.is_err() {
-            FAILED.set(true);
-            if !INSISTS.get() {
-                self.lost.fetch_add(1, Ordering::SeqCst);
+/// Starts the thread that writes.
+///
+/// # Errors
+/// When there is none to be had.
+pub(super) fn open(format: Format) -> io::Result<()> {
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || {
+            let mut writer = Writer::new(format);
+            loop {
+                let entry = QUEUE.take();
+                let is_written = writer.write(&mut Descriptor, &entry).is_ok();
+                IS_BROKEN.store(!is_written, Ordering::SeqCst);
+                if !is_written && is_lost(&entry) {
+                    LOST.fetch_add(1, Ordering::SeqCst);
+                }
+                if let Some(receipt) = entry.receipt {
+                    receipt.tell(is_written);
+                }
+                QUEUE.done();
             }
-        }
-    }
-}
-
-/// As `write_all`; says whether something of it, but not all, was written.
-fn write_whole(out: &mut impl Write, mut bytes: &[u8], is_torn: &AtomicBool) -> io::Result<()> {
-    let mut has_begun = false;
-    while !bytes.is_empty() {
-        let error = match out.write(bytes) {
-            Ok(0) => ErrorKind::WriteZero.into(),
-            Ok(written) => {
-                bytes = bytes.get(written..).unwrap_or_default();
-                has_begun = true;
-                continue;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            // Whoever shares the descriptor has made it so: it waits, as one that blocks would.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                thread::sleep(FULL_PIPE);
-                continue;
-            }
-            Err(error) => error,
-        };
-        if has_begun {
-            is_torn.store(true, Ordering::SeqCst);
-        }
-        return Err(error);
-    }
+        })?;
+    IS_OPEN.store(true, Ordering::SeqCst);
     Ok(())
 }
 
-/// The line that tells of lost ones, in the form of the log: it is written beneath what makes the others.
-fn lost_lines(format: Format, count: u64) -> String {
-    let message = format!(
-        "{count} lines of the log before this one could not be written to standard error and are lost; changes of tokens and of the store are not among them"
-    );
-    let time = jiff::Timestamp::now();
-    let target = module_path!();
-    match format {
-        Format::Text => format!("{time}  WARN {target}: {message}\n"),
-        Format::Json => {
-            let line = serde_json::json!({
-                "timestamp": time.to_string(), "level": "WARN", "message": message, "target": target,
-            });
-            format!("{line}\n")
-        }
+/// Standard error without the lock that the library has for it: whoever holds that while nobody reads would stop everybody
+/// who has something to say.
+struct Descriptor;
+
+impl Write for Descriptor {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// How many lines of the log were lost.
 pub fn lost() -> u64 {
-    STANDARD_ERROR.lost.load(Ordering::SeqCst)
+    LOST.load(Ordering::SeqCst)
 }
 
 /// Whether the last line could be written.
 pub fn is_writable() -> bool {
-    !STANDARD_ERROR.is_broken.load(Ordering::SeqCst)
+    !IS_BROKEN.load(Ordering::SeqCst) && QUEUE.stuck_for() < STUCK
+}
+
+/// Puts a line behind those of the log; `false` if there is no log.
+pub(super) fn say(line: &str) -> bool {
+    let is_open = IS_OPEN.load(Ordering::SeqCst);
+    if is_open {
+        QUEUE.insist(line.as_bytes(), None);
+    }
+    is_open
+}
+
+/// Waits until all is written, in bounded time.
+pub(super) fn flush() {
+    if IS_OPEN.load(Ordering::SeqCst) {
+        QUEUE.flush(LAST_WORDS);
+    }
+}
+
+/// Does `log`, whose lines are written though there be no room.
+pub(super) fn last_words(log: impl FnOnce()) {
+    CARE.set(Care::Last);
+    log();
+    CARE.set(Care::Usual);
 }
 
 /// Does `log`, which logs one line, until the line is written; whether it was before there was reason to give up.
 pub fn insist(log: impl Fn(), give_up: impl Fn() -> bool) -> bool {
-    INSISTS.set(true);
-    let is_written = loop {
+    loop {
         // Asked before the try, so that there is one after there is reason to give up.
         let is_last = give_up();
-        FAILED.set(false);
+        CARE.set(Care::Insists);
         log();
-        if !FAILED.get() {
-            break true;
+        CARE.set(Care::Usual);
+        // None: the log goes elsewhere, or is not to have the line.
+        let Some(receipt) = RECEIPT.take() else {
+            return true;
+        };
+        match known(&receipt, &give_up) {
+            Some(true) => return true,
+            Some(false) if !is_last => thread::sleep(AGAIN),
+            _ => return false,
         }
-        if is_last {
-            break false;
+    }
+}
+
+/// Whether the line was written; `None` if that cannot be waited for.
+fn known(receipt: &Receipt, give_up: impl Fn() -> bool) -> Option<bool> {
+    let mut until = None;
+    loop {
+        if let Some(is_written) = receipt.wait(AGAIN) {
+            return Some(is_written);
         }
-        thread::sleep(AGAIN);
-    };
-    INSISTS.set(false);
-    is_written
+        if give_up() && *until.get_or_insert_with(|| Instant::now() + LAST_TRY) <= Instant::now() {
+            return None;
+        }
+    }
 }
 
 /// Makes the writer of each line.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StandardError(pub Format);
+pub(super) struct StandardError;
 
 impl MakeWriter<'_> for StandardError {
     type Writer = Line;
 
     fn make_writer(&self) -> Line {
-        Line(self.0)
+        Line
     }
 }
 
-/// Writes one line: it is handed over whole.
+/// Hands over one line: it comes whole.
 #[derive(Debug)]
-pub(super) struct Line(Format);
+pub(super) struct Line;
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        STANDARD_ERROR.take(&mut io::stderr().lock(), line, self.0);
+        match CARE.get() {
+            Care::Usual => {
+                if !QUEUE.offer(line) {
+                    LOST.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            Care::Last => QUEUE.insist(line, None),
+            Care::Insists => {
+                let receipt = Arc::<Receipt>::default();
+                QUEUE.insist(line, Some(Arc::clone(&receipt)));
+                RECEIPT.set(Some(receipt));
+            }
+        }
         Ok(line.len())
     }
 
@@ -179,77 +198,30 @@ impl Write for Line {
 mod tests {
     use super::*;
 
-    /// A disk with so much room left.
-    struct Disk {
-        room: usize,
-        written: Vec<u8>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let part = bytes.len().min(self.room);
-            if part == 0 {
-                return Err(ErrorKind::StorageFull.into());
-            }
-            self.room -= part;
-            self.written.extend_from_slice(&bytes[..part]);
-            Ok(part)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn lines_that_are_lost_are_told_of_and_a_torn_one_is_ended() {
-        for format in [Format::Text, Format::Json] {
-            let account = Account::new();
-            let mut disk = Disk {
-                room: 9,
-                written: Vec::new(),
-            };
-            let take = |disk: &mut Disk, line: &str| account.take(disk, line.as_bytes(), format);
-            take(&mut disk, "first\n");
-            take(&mut disk, "second\n");
-            take(&mut disk, "third\n");
-            disk.room = 1000;
-            take(&mut disk, "fourth\n");
-            let written = String::from_utf8(disk.written).unwrap();
-            let lines: Vec<&str> = written.lines().collect();
-            assert_eq!((lines[0], lines[1], lines[3]), ("first", "sec", "fourth"));
-            assert!(lines[2].contains("2 lines of the log"), "{written}");
-            assert_eq!(lines.len(), 4);
-            if format == Format::Json {
-                let line: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
-                assert_eq!(line["level"], "WARN");
-            }
-        }
-    }
-
     #[test]
     fn a_line_that_must_not_be_lost_is_tried_until_it_is_written() {
-        let account = Account::new();
-        let disk = std::cell::RefCell::new(Disk {
-            room: 0,
-            written: Vec::new(),
-        });
         let tries = Cell::new(0);
+        // As a log whose disk has room at the third try.
         let log = || {
             tries.set(tries.get() + 1);
-            if tries.get() == 3 {
-                disk.borrow_mut().room = 1000;
-            }
-            account.take(&mut *disk.borrow_mut(), b"line\n", Format::Text);
+            assert!(CARE.get() == Care::Insists);
+            let receipt = Arc::<Receipt>::default();
+            receipt.tell(tries.get() == 3);
+            RECEIPT.set(Some(receipt));
         };
         assert!(insist(log, || false));
-        assert_eq!(
-            (tries.get(), disk.borrow().written.as_slice()),
-            (3, &b"line\n"[..])
-        );
-
-        disk.borrow_mut().room = 0;
+        assert_eq!(tries.get(), 3);
         assert!(!insist(log, || true));
-        assert_eq!(account.lost.load(Ordering::SeqCst), 0);
+        assert_eq!(tries.get(), 4);
+
+        // Nobody reads: it is waited for, but not once there is reason to give up.
+        let is_ending = Cell::new(0);
+        let never = || RECEIPT.set(Some(Arc::default()));
+        let give_up = || {
+            is_ending.set(is_ending.get() + 1);
+            is_ending.get() > 3
+        };
+        assert!(!insist(never, give_up));
+        assert!(insist(|| (), || false), "a log that goes elsewhere");
     }
 }

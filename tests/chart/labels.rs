@@ -31,7 +31,7 @@ fn what_belongs_to_the_server_says_so_and_its_volumes_are_not_backed_up_as_they_
             &pod["labels"],
             &budget["spec"]["selector"]["matchLabels"],
             &policy["spec"]["podSelector"]["matchLabels"],
-            &policy["spec"]["ingress"][1]["from"][0]["podSelector"]["matchLabels"],
+            &policy["spec"]["ingress"][2]["from"][0]["podSelector"]["matchLabels"],
             &door["spec"]["selector"],
             &peers["spec"]["selector"],
         ] {

@@ -265,6 +265,7 @@ fn values_reach_the_operator() {
         "--data-dir=/var/lib/jointoken",
         "--listen=[::]:8443",
         "--metrics-listen=[::]:9090",
+        "--probe-listen=[::]:8081",
         "--trust-domain=example.internal",
         "--advertise-url=https://door.example",
         "--advertise-url=https://192.0.2.7:8443",
@@ -301,12 +302,14 @@ fn without_urls_the_service_is_advertised() {
 
 /// The pod listens where probes, Services and the policy say, and a policy without them would cut it off.
 #[test]
-fn the_network_policy_lets_in_every_port_of_the_pod() {
+fn the_network_policy_lets_in_every_port_of_the_pod_but_that_of_the_probes() {
     let objects = chart("jointoken", "home", &[DOMAIN]);
     let set = find(&objects, "StatefulSet", "jointoken");
     let ports = &set["spec"]["template"]["spec"]["containers"][0]["ports"];
-    let listens: Vec<&Value> = ports.as_array().unwrap().iter().collect();
-    let listens: Vec<&Value> = listens.iter().map(|port| &port["containerPort"]).collect();
+    // Whoever could fill the probes' port would have the pod restarted. The kubelet needs no leave.
+    let ports = ports.as_array().unwrap().iter();
+    let listens = ports.filter(|port| port["name"] != "probes");
+    let listens: Vec<&Value> = listens.map(|port| &port["containerPort"]).collect();
     let policy = find(&objects, "NetworkPolicy", "jointoken");
     let rules = policy["spec"]["ingress"].as_array().unwrap();
     let ports = rules
@@ -317,14 +320,45 @@ fn the_network_policy_lets_in_every_port_of_the_pod() {
     // The replicas' own port is for replicas alone.
     let replicas = json!({"matchLabels": set["spec"]["selector"]["matchLabels"]});
     assert_eq!(rules[0]["from"], Value::Null);
-    assert_eq!(rules[1]["from"], json!([{"podSelector": replicas}]));
-    assert_eq!(rules[1]["ports"], json!([{"port": 9443}]));
+    let labelled = json!({"matchLabels": {"metrics": "enabled"}});
+    assert_eq!(rules[1]["from"], json!([{"namespaceSelector": labelled}]));
+    assert_eq!(rules[2]["from"], json!([{"podSelector": replicas}]));
+    assert_eq!(rules[2]["ports"], json!([{"port": 9443}]));
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
     let selected = &policy["spec"]["podSelector"]["matchLabels"];
     assert_eq!(*selected, set["spec"]["selector"]["matchLabels"]);
 
     let none = chart("jointoken", "home", &[DOMAIN, "networkPolicy.create=false"]);
     assert_eq!(of_kind(&none, "NetworkPolicy"), Vec::<&Value>::new());
+
+    let nobody = chart(
+        "jointoken",
+        "home",
+        &[DOMAIN, "networkPolicy.metricsFrom=null"],
+    );
+    let policy = find(&nobody, "NetworkPolicy", "jointoken");
+    let nobody = policy["spec"]["ingress"].to_string();
+    assert!(!nobody.contains("9090"), "{nobody}");
+}
+
+/// Whoever holds all connections to the metrics must not have the pod restarted.
+#[test]
+fn probes_have_a_port_of_their_own_and_time_to_be_answered() {
+    let objects = chart("jointoken", "home", &[DOMAIN]);
+    let set = find(&objects, "StatefulSet", "jointoken");
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    for (probe, path) in [
+        ("startupProbe", "/livez"),
+        ("livenessProbe", "/livez"),
+        ("readinessProbe", "/readyz"),
+    ] {
+        let get = json!({"path": path, "port": "probes"});
+        assert_eq!(container[probe]["httpGet"], get);
+        assert_eq!(container[probe]["timeoutSeconds"], 5);
+    }
+    for service in of_kind(&objects, "Service") {
+        assert!(!service.to_string().contains("probes"), "{service}");
+    }
 }
 
 #[test]
@@ -376,7 +410,7 @@ fn chart_and_kustomization_install_the_same() {
     let policy = |objects: &[Value]| {
         let mut policy = find(objects, "NetworkPolicy", "jointoken")["spec"].clone();
         policy["podSelector"].take();
-        policy["ingress"][1]["from"][0]["podSelector"].take();
+        policy["ingress"][2]["from"][0]["podSelector"].take();
         policy
     };
     assert_eq!(policy(&chart), policy(&kustomization));

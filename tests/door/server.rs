@@ -37,10 +37,10 @@ impl Server {
 
     pub async fn start_with(files: u32, log: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let (door, metrics) = (free_address(), free_address());
+        let (door, metrics, probes) = (free_address(), free_address(), free_address());
         let at = |name: &str| folder.path().join(name);
         let config = format!(
-            "dataDir: {}\ntrustDomain: edge.example\nadvertiseUrls: [\"https://{door}\"]\nlisten: {door}\nmetricsListen: {metrics}\n",
+            "dataDir: {}\ntrustDomain: edge.example\nadvertiseUrls: [\"https://{door}\"]\nlisten: {door}\nmetricsListen: {metrics}\nprobeListen: {probes}\n",
             at("data").display()
         );
         fs::write(at("serve.yaml"), config).unwrap();

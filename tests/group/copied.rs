@@ -36,6 +36,7 @@ fn copy_of(group: &Group, replica: usize) -> Setup {
     copy(&group.data(replica), &data);
     let mut setup = group.setup(replica);
     let metrics = port::reserve();
+    let probes = port::reserve();
     let peers = format!("127.0.0.1:{}", port::reserve());
     let door = port::reserve();
     let config = (group.config(replica))
@@ -51,6 +52,10 @@ fn copy_of(group: &Group, replica: usize) -> Setup {
         .replace(
             &format!("metricsListen: 127.0.0.1:{}", group.ports[replica].metrics),
             &format!("metricsListen: 127.0.0.1:{metrics}"),
+        )
+        .replace(
+            &format!("probeListen: 127.0.0.1:{}", group.ports[replica].probes),
+            &format!("probeListen: 127.0.0.1:{probes}"),
         );
     let file = group.path("copy.yaml");
     fs::write(&file, config).expect("writing the configuration");
@@ -58,6 +63,7 @@ fn copy_of(group: &Group, replica: usize) -> Setup {
         .map(str::to_owned)
         .into();
     setup.metrics_port = metrics;
+    setup.probe_port = probes;
     setup.log = group.path("log-copy");
     setup
 }

@@ -26,6 +26,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Ports {
     pub door: u16,
     pub metrics: u16,
+    pub probes: u16,
     pub peers: u16,
 }
 
@@ -48,6 +49,7 @@ impl Group {
         let ports = || Ports {
             door: port::reserve(),
             metrics: port::reserve(),
+            probes: port::reserve(),
             peers: port::reserve(),
         };
         Self {
@@ -176,17 +178,19 @@ impl Group {
     }
 
     pub fn config(&self, replica: usize) -> String {
-        let Ports { door, metrics, .. } = &self.ports[replica];
+        let ports = &self.ports[replica];
+        let Ports { door, metrics, .. } = ports;
         let address = self.peer_address(replica);
         // A token has room for a few.
         let urls = (0..self.size().min(3)).map(|of| format!("{:?}", self.door_url(of)));
         format!(
             "dataDir: {}\nkeysDir: {}\ntrustDomain: edge.example\nadvertiseUrls: [{}]\n\
-             listen: 127.0.0.1:{door}\nmetricsListen: 127.0.0.1:{metrics}\n\
+             listen: 127.0.0.1:{door}\nmetricsListen: 127.0.0.1:{metrics}\nprobeListen: 127.0.0.1:{}\n\
              peers: {{listen: \"{address}\", address: \"{address}\", members: [{}]}}\n",
             self.data(replica).display(),
             self.keys_of(replica).display(),
             urls.collect::<Vec<_>>().join(", "),
+            ports.probes,
             self.list_of(&self.listed[replica]),
         )
     }
@@ -204,6 +208,7 @@ impl Group {
             arguments: arguments.map(str::to_owned).into(),
             environment: self.environment(replica),
             metrics_port: self.ports[replica].metrics,
+            probe_port: self.ports[replica].probes,
             log: self.path(&format!("log-{replica}")),
             program: None,
         }

@@ -13,7 +13,7 @@ fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
 
-fn metric(server: &Server, name: &str) -> String {
+pub fn metric(server: &Server, name: &str) -> String {
     let (_, text) = server.get("/metrics").expect("metrics");
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.expect(name).trim().to_owned()
@@ -29,7 +29,7 @@ fn admit_one(place: &Standalone, node: &str) -> String {
 }
 
 /// What was told of this token, in order.
-fn told(log: &str, token_id: &str) -> Vec<String> {
+pub fn told(log: &str, token_id: &str) -> Vec<String> {
     let lines = log.lines().filter(|line| line.contains(token_id));
     let actions = lines.filter_map(|line| line.split_once("action=\"")?.1.split('"').next());
     actions.map(str::to_owned).collect()

@@ -35,6 +35,7 @@ mod full_disk;
 mod group;
 mod keys;
 mod log_lost;
+mod log_unread;
 mod mark_away;
 mod misled;
 mod modes;

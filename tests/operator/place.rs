@@ -29,6 +29,7 @@ pub struct Place {
     folder: TempDir,
     pub door_port: u16,
     metrics_port: u16,
+    probe_port: u16,
 }
 
 impl Place {
@@ -39,6 +40,7 @@ impl Place {
             folder: tempfile::tempdir().expect("a folder"),
             door_port: port::reserve(),
             metrics_port: port::reserve(),
+            probe_port: port::reserve(),
         }
     }
 
@@ -73,6 +75,8 @@ impl Place {
             &format!("https://{door}"),
             "--metrics-listen",
             &format!("127.0.0.1:{}", self.metrics_port),
+            "--probe-listen",
+            &format!("127.0.0.1:{}", self.probe_port),
         ];
         let arguments = arguments.iter().chain(more);
         let kubeconfig = variable("JOINTOKEN_TEST_KUBECONFIG");
@@ -80,6 +84,7 @@ impl Place {
             arguments: arguments.map(|&argument| argument.to_owned()).collect(),
             environment: vec![("KUBECONFIG".to_owned(), kubeconfig)],
             metrics_port: self.metrics_port,
+            probe_port: self.probe_port,
             log: self.path("log"),
             program: None,
         }

@@ -22,6 +22,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 struct Ports {
     door: u16,
     metrics: u16,
+    probes: u16,
     peers: u16,
 }
 
@@ -41,6 +42,7 @@ impl Replicas {
         let ports = || Ports {
             door: port::reserve(),
             metrics: port::reserve(),
+            probes: port::reserve(),
             peers: port::reserve(),
         };
         Self {
@@ -91,7 +93,8 @@ impl Replicas {
     }
 
     pub fn setup(&self, ordinal: usize) -> Setup {
-        let Ports { door, metrics, .. } = &self.ports[ordinal];
+        let ports = &self.ports[ordinal];
+        let Ports { door, metrics, .. } = ports;
         let address = self.address(ordinal);
         let flags = [
             ("--data-dir", self.data(ordinal).display().to_string()),
@@ -102,6 +105,7 @@ impl Replicas {
             // A token has room for a few.
             ("--advertise-url", self.list(|of| self.door_url(of), 3)),
             ("--metrics-listen", format!("127.0.0.1:{metrics}")),
+            ("--probe-listen", format!("127.0.0.1:{}", ports.probes)),
             ("--peer-address", address.clone()),
             ("--peer-listen", address),
             ("--peers", self.list(|of| self.address(of), usize::MAX)),
@@ -122,6 +126,7 @@ impl Replicas {
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
             metrics_port: *metrics,
+            probe_port: ports.probes,
             log: self.place.path(&format!("log-{ordinal}")),
         }
     }

@@ -21,8 +21,9 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Setup {
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
-    /// The port of `/metrics`, `/livez` and `/readyz`.
     pub metrics_port: u16,
+    /// The port of `/livez` and `/readyz`.
+    pub probe_port: u16,
     /// Where it logs.
     pub log: PathBuf,
     /// Another release of the program; `None`: the one that is tested.
@@ -113,7 +114,11 @@ impl Server {
 
     /// Status code and body of one of the plain paths, if anybody answers.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.setup.metrics_port)).ok()?;
+        let port = match path {
+            "/metrics" => self.setup.metrics_port,
+            _ => self.setup.probe_port,
+        };
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -13,6 +13,7 @@ pub struct Standalone {
     folder: TempDir,
     pub door_port: u16,
     metrics_port: u16,
+    probe_port: u16,
 }
 
 impl Standalone {
@@ -21,6 +22,7 @@ impl Standalone {
             folder: tempfile::tempdir().expect("a folder"),
             door_port: port::reserve(),
             metrics_port: port::reserve(),
+            probe_port: port::reserve(),
         }
     }
 
@@ -36,9 +38,10 @@ impl Standalone {
     pub fn config(&self) -> String {
         format!(
             "dataDir: {}\ntrustDomain: edge.example\nadvertiseUrls: [\"https://127.0.0.1:{door}\"]\n\
-             listen: 127.0.0.1:{door}\nmetricsListen: 127.0.0.1:{}\n",
+             listen: 127.0.0.1:{door}\nmetricsListen: 127.0.0.1:{}\nprobeListen: 127.0.0.1:{}\n",
             self.data().display(),
             self.metrics_port,
+            self.probe_port,
             door = self.door_port,
         )
     }
@@ -61,6 +64,7 @@ impl Standalone {
             arguments: arguments.map(str::to_owned).into(),
             environment: Vec::new(),
             metrics_port: self.metrics_port,
+            probe_port: self.probe_port,
             log: self.path("log"),
             program: None,
         }

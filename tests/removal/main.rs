@@ -94,7 +94,7 @@ impl Cluster {
 
     /// Pods do not run here: a process stands for them, with the same namespace for its keys.
     fn operator(&self) -> Server {
-        let (door, metrics) = (port::reserve(), port::reserve());
+        let (door, metrics, probes) = (port::reserve(), port::reserve(), port::reserve());
         let data = self.folder.path().join("data");
         let arguments = [
             "operator",
@@ -110,11 +110,14 @@ impl Cluster {
             &format!("https://127.0.0.1:{door}"),
             "--metrics-listen",
             &format!("127.0.0.1:{metrics}"),
+            "--probe-listen",
+            &format!("127.0.0.1:{probes}"),
         ];
         let setup = Setup {
             arguments: arguments.map(str::to_owned).into(),
             environment: vec![("KUBECONFIG".to_owned(), kubeconfig())],
             metrics_port: metrics,
+            probe_port: probes,
             log: self.folder.path().join("log"),
             program: None,
         };

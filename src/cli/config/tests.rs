@@ -14,6 +14,7 @@ fn the_least_configuration_has_defaults() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
     assert_eq!(config.metrics_listen.to_string(), DEFAULT_METRICS_LISTEN);
+    assert_eq!(config.probe_listen.to_string(), DEFAULT_PROBE_LISTEN);
     assert_eq!(config.admin_socket(), Path::new("/data/admin.sock"));
     assert_eq!(config.door_hosts(), ["::1", "join.example"]);
     assert_eq!(config.settings(), Settings::default());
@@ -63,7 +64,6 @@ fn what_cannot_be_is_refused_by_name() {
         ("listen: 8443", "is not an address and a port"),
         ("metricsListen: localhost", "is not an address and a port"),
         ("bareNames: {Db: a}", "not the name of a namespace"),
-        ("metricsListen: \"[::]:8443\"", "both listen"),
         ("limits: {connection: 1}", "connection"),
         ("limits: {connections: 0}", "the limit of connections, 0,"),
         (
@@ -76,6 +76,13 @@ fn what_cannot_be_is_refused_by_name() {
             "requests per connection",
         ),
         ("limits: {proxyProtocolFrom: [10.0.0.0]}", "10.0.0.0"),
+        ("probeListen: localhost", "is not an address and a port"),
+        ("metricsListen: \"[::]:8443\"", "the door and the metrics"),
+        ("probeListen: \"[::]:8443\"", "the door and the probes"),
+        (
+            "probeListen: 127.0.0.1:9090",
+            "the metrics and the probes cannot both listen on 127.0.0.1:9090",
+        ),
         (&*format!("adminSocket: /{}", "a".repeat(107)), "107 bytes"),
     ] {
         let error = parse(&format!("{MINIMAL}{added}\n")).unwrap_err();

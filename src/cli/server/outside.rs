@@ -1,10 +1,10 @@
 //! What is outside of a replica's data folder and tells whether that was set back to an older copy.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::patience::Patience;
+use crate::cli::ports::Watched;
 use crate::founding::{
     FormerEpochs, Identity, ReachedMark, Remembered, SeenObject, VaultError, WrittenFor,
 };
@@ -19,7 +19,7 @@ pub(super) struct Outside {
     pub statuses: Option<Arc<dyn FormerEpochs>>,
     pub data_dir: PathBuf,
     /// Where it is told that this replica waits, unless somebody tells it there already.
-    pub metrics_listen: SocketAddr,
+    pub watched: Watched,
 }
 
 impl Outside {
@@ -29,7 +29,7 @@ impl Outside {
     /// If the founding object is another than the data folder has seen.
     pub async fn witnesses(&self, of: &Identity) -> Result<Vec<Witness>, OpenError> {
         let founding = of.founding();
-        let mut patience = Patience::new(self.metrics_listen);
+        let mut patience = Patience::new(self.watched);
         let look = || self.mark.remembered(founding.store_id);
         let remembered = patiently(&mut patience, look).await.map_err(outside)?;
         self.check_object(of, &remembered)?;
@@ -213,7 +213,10 @@ mod tests {
             mark: Arc::new(Object(remembered)),
             statuses: None,
             data_dir: folder.path().to_owned(),
-            metrics_listen: ([127, 0, 0, 1], 0).into(),
+            watched: Watched {
+                metrics: ([127, 0, 0, 1], 0).into(),
+                probes: ([127, 0, 0, 1], 0).into(),
+            },
         };
         let said = outside.witnesses(&identity).await.err()?.to_string();
         let step = format!("--take-over {}", identity.store_id);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::failed;
 use crate::cli::exit::Failure;
+use crate::cli::ports::WatchedListeners;
 use crate::store::Health;
 use crate::telemetry::{self, metrics::Metrics};
 
@@ -48,16 +48,18 @@ impl Parts {
         });
     }
 
-    /// Serves metrics and health.
-    pub fn serve_metrics(
+    /// Serves metrics and answers probes.
+    pub fn tell_how_it_is(
         &mut self,
-        listener: TcpListener,
+        listeners: WatchedListeners,
         metrics: &Arc<Metrics>,
         health: watch::Receiver<Health>,
     ) {
-        let stopped = self.stop.clone().cancelled_owned();
-        let served = telemetry::serve(listener, Arc::clone(metrics), health, stopped);
+        let stopped = || self.stop.clone().cancelled_owned();
+        let served = telemetry::serve_metrics(listeners.metrics, Arc::clone(metrics), stopped());
+        let probed = telemetry::serve_probes(listeners.probes, health, stopped());
         self.spawn("metrics", served.map(Ok));
+        self.spawn("probes", probed.map(|ended| ended.map_err(failed)));
     }
 
     /// Is cancelled when they are to stop.
@@ -91,6 +93,9 @@ fn part_ended(ended: Result<Part, JoinError>) -> Failure {
             Failure::new(failure.exit, format_args!("{name}: {}", failure.message))
         }
         Ok((name, Ok(()))) => failed(format_args!("{name} has ended by itself")),
-        Err(panicked) => failed(format_args!("a part of the program failed: {panicked}")),
+        // What it panicked with may hold anything; where it did is in the log.
+        Err(_) => failed(
+            "a part of the program failed: the line of the log that speaks of a fault says where, please report it",
+        ),
     }
 }

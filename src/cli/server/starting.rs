@@ -149,8 +149,8 @@ impl<'a> Starting<'a> {
                 port.listen()?,
             )));
         }
-        let listener = taken.metrics.listen()?;
-        (self.parts).serve_metrics(listener, &self.metrics, self.health.subscribe());
+        let listeners = taken.watched.listen()?;
+        (self.parts).tell_how_it_is(listeners, &self.metrics, self.health.subscribe());
         self.door = Some(taken.door);
         Ok(())
     }
@@ -168,7 +168,7 @@ impl<'a> Starting<'a> {
                 mark: Arc::clone(&self.ground.mark),
                 statuses: self.ground.former.clone(),
                 data_dir: config.data_dir.clone(),
-                metrics_listen: config.metrics_listen,
+                watched: config.watched(),
             },
             opened: Arc::clone(&self.raft),
         };
@@ -259,7 +259,7 @@ impl<'a> Starting<'a> {
         }
     }
 
-    /// Opens the door, and the port of metrics and health if that is not open yet.
+    /// Opens the door, and the ports of metrics and probes if those are not open yet.
     async fn serve(
         &mut self,
         replica: &mut Replica,
@@ -269,8 +269,8 @@ impl<'a> Starting<'a> {
             Some(door) => door,
             None => {
                 let taken = lone_ports.map_or_else(|| Ports::take(self.config), Ok)?;
-                let listener = taken.metrics.listen()?;
-                (replica.parts).serve_metrics(listener, &self.metrics, self.health.subscribe());
+                let listeners = taken.watched.listen()?;
+                (replica.parts).tell_how_it_is(listeners, &self.metrics, self.health.subscribe());
                 taken.door
             }
         };

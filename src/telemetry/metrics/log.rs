@@ -25,7 +25,7 @@ impl Collector for LogCollector {
         ConstGauge::new(i64::from(is_writable())).encode(writable)?;
         let lines = encoder.encode_descriptor(
             "log_lines_lost",
-            "Lines of the log that could not be written, changes of tokens and of the store not among them",
+            "Lines of the log that could not be written, or found no room while nobody read, changes of tokens and of the store not among them",
             None,
             MetricType::Counter,
         )?;

@@ -23,13 +23,13 @@ pub struct Operator {
 /// The command line, without the program's name.
 pub struct Arguments {
     all: Vec<String>,
-    metrics_port: u16,
+    probe_port: u16,
 }
 
 impl Arguments {
     /// The operator watches `namespace` only, and its door is on loopback.
     pub fn new(namespace: &str) -> Result<Self> {
-        let (door_port, metrics_port) = (free_port()?, free_port()?);
+        let (door_port, metrics_port, probe_port) = (free_port()?, free_port()?, free_port()?);
         let door = format!("127.0.0.1:{door_port}");
         let all = [
             ("--data-dir", "operator-data".to_string()),
@@ -38,13 +38,14 @@ impl Arguments {
             ("--listen", door.clone()),
             ("--advertise-url", format!("https://{door}")),
             ("--metrics-listen", format!("127.0.0.1:{metrics_port}")),
+            ("--probe-listen", format!("127.0.0.1:{probe_port}")),
         ];
         let all = all
             .into_iter()
             .flat_map(|(name, value)| [name.to_string(), value]);
         Ok(Arguments {
             all: ["operator".to_string()].into_iter().chain(all).collect(),
-            metrics_port,
+            probe_port,
         })
     }
 
@@ -72,7 +73,7 @@ impl Operator {
             interrupt,
             || {
                 server.check()?;
-                Ok(is_ready(arguments.metrics_port))
+                Ok(is_ready(arguments.probe_port))
             },
         );
         let mut operator = Operator { server };
