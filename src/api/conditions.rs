@@ -63,7 +63,7 @@ pub enum ConditionReason {
     Deleted,
     /// A later revision or re-issue took the token's place.
     Superseded,
-    /// As many claims as `admission.maxClaims` allows came to nothing.
+    /// As many keys as `admission.maxClaims` allows claimed the token, and another one came.
     TooManyClaims,
     /// After a restore or a loss of the store nobody can know whether the token was used.
     Restored,

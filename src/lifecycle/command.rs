@@ -70,6 +70,9 @@ impl Operation {
 /// The rules by which the node of a token minted offline is kept.
 pub(super) const KEEPS_NODES: u32 = 2;
 
+/// The rules by which a joiner counts once, marks of ids stay, and what a namespace may take has bounds.
+pub(super) const KEEPS_BOUNDS: u32 = 3;
+
 /// Records the issuance of a `JoinToken` resource and lets it have a token, at most once for each
 /// (namespace, name, revision, reissue).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +100,7 @@ pub struct Register {
     pub ttl_ms: u64,
     /// How long a claim holds the token; `None`: as the settings say.
     pub in_flight_timeout_ms: Option<u64>,
-    /// After how many claims the token is aborted; `None`: never.
+    /// By how many joiners the token may be claimed, each counted once; `None`: by any number.
     pub max_claims: Option<u32>,
     /// Who may use the token.
     pub bindings: Bindings,

@@ -16,6 +16,8 @@ const PATTERN_BYTES: usize = 253;
 const TRUST_DOMAIN_BYTES: usize = 253;
 const ROLES: usize = 32;
 const ROLE_BYTES: usize = 64;
+/// Of a token that only so many may claim, so many joiners are remembered, that each counts once. Of more each claim counts.
+pub(super) const COUNTED_JOINERS: usize = 64;
 /// Signing keys ever adopted.
 pub(super) const KEYS: usize = 4096;
 

@@ -5,6 +5,7 @@ mod answers;
 mod caller;
 mod connect_proxy;
 mod connections;
+mod cut;
 mod documents;
 mod faults;
 mod folders;

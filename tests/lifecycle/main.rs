@@ -1,6 +1,7 @@
 //! The lifecycle as its neighbours see it: commands in, outcomes and records out.
 
 mod claims;
+mod counted;
 mod faults;
 mod founding;
 mod image;

@@ -299,8 +299,8 @@ fn begin_as_the_joiner() {
             (Unknown, "NotFound", "="),
             (
                 UsedUp,
-                "Aborted(Attempts)",
-                "Aborted (attempts) attempt 1 SigningFailed",
+                "Granted 2 until 7m",
+                "InFlight attempt 2 by A holder 2 until 7m SigningFailed",
             ),
             (Acknowledged, "AlreadyConsumed", "="),
             (WindowOver, "AlreadyConsumed", "="),

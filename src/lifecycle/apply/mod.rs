@@ -24,7 +24,7 @@ impl State {
     /// Applies the command at this place of the log.
     pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
         match self.rules {
-            RulesVersion::V1 | RulesVersion::V2 => {
+            RulesVersion::V1 | RulesVersion::V2 | RulesVersion::V3 => {
                 Apply::new(self, index, command.at_ms).run(&command.operation)
             }
         }
@@ -155,6 +155,7 @@ impl<'a> Apply<'a> {
             slot.aborted = reason;
             slot.at_ms = now_ms;
             side.let_go();
+            side.forget_claims();
         });
     }
 

@@ -7,7 +7,7 @@ use crate::faults::{self, Fault};
 use crate::lifecycle::command::{OfflineRegistration, Register};
 use crate::lifecycle::outcome::{BeginOutcome, Cause, Refusal, RegisterOutcome};
 use crate::lifecycle::record::{IssuanceEntry, Phase, Reason};
-use crate::lifecycle::state::{Resource, Side, Slot, Source};
+use crate::lifecycle::state::{Claims, Resource, Side, Slot, Source};
 use crate::token::{Purpose, TokenId};
 
 impl Apply<'_> {
@@ -112,7 +112,7 @@ impl Apply<'_> {
                     reissue,
                     node_name: command.node_name.clone(),
                     in_flight_timeout_ms: command.in_flight_timeout_ms,
-                    max_claims: command.max_claims,
+                    claims: command.max_claims.map(|max| Box::new(Claims::up_to(max))),
                     bindings: command.bindings.clone(),
                 }),
                 last_failure: None,

@@ -115,7 +115,37 @@ impl State {
                 must(nobody, "a dead token is held by nobody", id)?;
             }
         }
+        self.check_claims(slot, side)?;
         self.check_origin(slot, side)
+    }
+
+    /// What is known of who claimed it.
+    fn check_claims(&self, slot: &Slot, side: Option<&Side>) -> Check {
+        let claims = side.and_then(|side| side.resource()?.claims.as_deref());
+        let Some(claims) = claims.filter(|claims| claims.counted > 0) else {
+            return must(
+                claims.is_none_or(|claims| claims.joiners.is_empty()),
+                "each joiner that is remembered counts",
+                id(slot),
+            );
+        };
+        must(
+            self.rules.keeps_bounds() && !slot.phase.is_terminal(),
+            "claims are counted by later rules, while the token is live",
+            id(slot),
+        )?;
+        must(
+            claims.counted <= claims.max.min(slot.attempts),
+            "no more claims count than there were and than there may be",
+            id(slot),
+        )?;
+        let distinct: HashSet<_> = claims.joiners.iter().collect();
+        let remembered = limits::COUNTED_JOINERS.min(claims.counted as usize);
+        must(
+            distinct.len() == claims.joiners.len() && claims.joiners.len() == remembered,
+            "each joiner that is remembered counts",
+            id(slot),
+        )
     }
 
     fn check_origin(&self, slot: &Slot, side: Option<&Side>) -> Check {

@@ -12,7 +12,7 @@ mod slot;
 mod tests;
 mod view;
 
-use super::command::{AdoptKey, Founded, KEEPS_NODES, Settings};
+use super::command::{AdoptKey, Founded, KEEPS_BOUNDS, KEEPS_NODES, Settings};
 use super::hash::{Kind, StateHash, Sum};
 use super::image::put_globals;
 use super::restored::Restored;
@@ -21,7 +21,7 @@ pub use invariants::InvariantViolation;
 pub(super) use issuances::Issuances;
 pub(super) use keys::Keys;
 pub(super) use records::Records;
-pub(super) use slot::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot, Source};
+pub(super) use slot::{Admitted, Claimed, Claims, Hold, NO_KEY, Resource, Side, Slot, Source};
 
 /// The state: changed by [`State::apply`] alone, the same for all who applied the same commands.
 #[derive(Clone)]
@@ -45,6 +45,9 @@ pub(super) enum RulesVersion {
     /// The node of a token minted offline is kept while somebody holds it.
     #[cfg_attr(feature = "first-rules", expect(dead_code))]
     V2 = KEEPS_NODES,
+    /// A joiner counts once, what was aborted by its id stays so, and what a namespace or a key may take has bounds.
+    #[cfg_attr(feature = "first-rules", expect(dead_code))]
+    V3 = KEEPS_BOUNDS,
 }
 
 impl RulesVersion {
@@ -53,13 +56,15 @@ impl RulesVersion {
             1 => Some(Self::V1),
             #[cfg(not(feature = "first-rules"))]
             2 => Some(Self::V2),
+            #[cfg(not(feature = "first-rules"))]
+            3 => Some(Self::V3),
             _ => None,
         }
     }
 
     /// The latest that this release knows.
     #[cfg(not(feature = "first-rules"))]
-    pub const NEWEST: Self = Self::V2;
+    pub const NEWEST: Self = Self::V3;
     #[cfg(feature = "first-rules")]
     pub const NEWEST: Self = Self::V1;
 
@@ -67,7 +72,15 @@ impl RulesVersion {
     pub const fn keeps_nodes(self) -> bool {
         match self {
             Self::V1 => false,
-            Self::V2 => true,
+            Self::V2 | Self::V3 => true,
+        }
+    }
+
+    /// What the third rules say is in force.
+    pub const fn keeps_bounds(self) -> bool {
+        match self {
+            Self::V1 | Self::V2 => false,
+            Self::V3 => true,
         }
     }
 }
