@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::duration::HumanDuration;
 use super::group::PeersConfig;
-use crate::lifecycle::Settings;
+use crate::lifecycle::{NamespaceLimits, Settings};
 use crate::pki::TrustDomain;
 use crate::token::{
     Audience, Claims, Delivery, KeyId, MAX_URLS, NodePattern, Purpose, SigningKey, TokenId,
@@ -68,6 +68,12 @@ pub struct ServerConfig {
     /// Accept the join tokens of a NodeDB cluster.
     #[serde(default)]
     pub nodedb: Option<NodeDbConfig>,
+    /// How much of the store a namespace may take; by flags alone, since `serve` has no JoinTokens.
+    #[serde(skip)]
+    pub namespaces: NamespaceLimits,
+    /// How long the name of a deleted JoinToken is remembered; for ever unless told otherwise. By flags alone.
+    #[serde(skip)]
+    pub remember_issuances: Option<HumanDuration>,
     /// It was put together from flags, which messages then name, and not read from a file.
     #[serde(skip)]
     pub is_of_flags: bool,
@@ -265,6 +271,8 @@ impl ServerConfig {
         Settings {
             max_token_ttl_ms: self.max_token_ttl.as_ms(),
             longest_certificate_lifetime_ms: self.certificate_lifetime.as_ms(),
+            remember_issuances_ms: self.remember_issuances.map(HumanDuration::as_ms),
+            namespaces: Some(self.namespaces),
             ..Settings::default()
         }
     }

@@ -65,7 +65,10 @@ impl<'a> Apply<'a> {
             Operation::Sweep(command) => Outcome::Sweep(self.sweep(command)),
             Operation::Forget(command) => Outcome::Forget(self.forget(command)),
             Operation::Configure(settings) => Outcome::Configure(self.configure(settings)),
-            Operation::AdoptKey(key) => Outcome::AdoptKey(self.state.keys.adopt(key)),
+            Operation::AdoptKey(key) => {
+                let keeps_bounds = self.state.rules.keeps_bounds();
+                Outcome::AdoptKey(self.state.keys.adopt(key, keeps_bounds))
+            }
             Operation::Founded(founded) => Outcome::Founded(self.found(founded)),
             Operation::RaiseRules(raise) => Outcome::RaiseRules(self.raise_rules(*raise)),
         };

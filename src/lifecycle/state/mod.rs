@@ -16,6 +16,7 @@ use super::command::{AdoptKey, Founded, KEEPS_BOUNDS, KEEPS_NODES, Settings};
 use super::hash::{Kind, StateHash, Sum};
 use super::image::put_globals;
 use super::restored::Restored;
+use crate::token::KeyId;
 
 pub use invariants::InvariantViolation;
 pub(super) use issuances::Issuances;
@@ -88,7 +89,8 @@ impl RulesVersion {
 impl State {
     /// The state of an empty log.
     pub fn new() -> Self {
-        Self::with(RulesVersion::V1, 0, Settings::default(), None)
+        let settings = Settings::default().by_rules(RulesVersion::V1 as u32);
+        Self::with(RulesVersion::V1, 0, settings, None)
     }
 
     pub(super) fn with(
@@ -119,6 +121,16 @@ impl State {
         let mut keys = self.keys.in_force().to_vec();
         keys.sort_unstable_by_key(|key| key.key_id);
         keys
+    }
+
+    /// The adopted key of this id, if it mints.
+    pub fn key(&self, key_id: &KeyId) -> Option<&AdoptKey> {
+        self.keys.find(key_id).map(|(_, key)| key)
+    }
+
+    /// How many adopted keys mint. None goes while the store lives.
+    pub fn key_count(&self) -> usize {
+        self.keys.in_force().len()
     }
 
     /// The keys that a restore retired, in the order of their adoption. None of them is adopted again.
@@ -167,7 +179,8 @@ impl State {
     pub fn next_due_ms(&self) -> Option<u64> {
         let record = self.records.next_due().map(|(due_ms, _)| due_ms);
         let entry = self.issuances.next_due().map(|(due_ms, _)| due_ms);
-        record.into_iter().chain(entry).min()
+        let next = record.into_iter().chain(entry).min();
+        next.filter(|due_ms| *due_ms < u64::MAX)
     }
 
     /// The hash of all of it. Cheap: records and issuances were summed up as they changed.

@@ -67,6 +67,8 @@ pub(in crate::lifecycle) struct Resource {
     pub reissue: u32,
     pub node_name: String,
     pub in_flight_timeout_ms: Option<u64>,
+    /// The token that this one took the place of, whatever became of it.
+    pub predecessor: Option<TokenId>,
     /// Of a token that only so many may claim.
     pub claims: Option<Box<Claims>>,
     pub bindings: Bindings,
