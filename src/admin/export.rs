@@ -29,8 +29,12 @@ pub enum ExportError {
     NoTtl,
     #[error("{0}: try again")]
     Store(#[from] StoreError),
-    #[error("the store did not adopt the key ({}): try again", why(*.0))]
+    #[error("the store did not adopt the key: {}", why(*.0))]
     NotAdopted(AdoptKeyOutcome),
+    #[error(
+        "the store has {keys} keys, and takes no more exported ones, none of which can be taken back: use one that was exported before. A store that is restored from a snapshot of its own begins with new keys, and has room again"
+    )]
+    Full { keys: usize },
     #[error("the key cannot be rendered: {0}")]
     Key(String),
     #[error(transparent)]
@@ -41,9 +45,8 @@ const fn why(outcome: AdoptKeyOutcome) -> &'static str {
     match outcome {
         AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => "it knows it",
         AdoptKeyOutcome::Conflict => "it knows another by that name, or that one by another name",
-        AdoptKeyOutcome::Refused => {
-            "it has no room for another key, or not for one with so long a pattern"
-        }
+        AdoptKeyOutcome::Refused => "its pattern is too long",
+        AdoptKeyOutcome::Full => "there are as many as there can be",
         AdoptKeyOutcome::Retired => "a restore retired it",
     }
 }
@@ -53,7 +56,11 @@ impl ExportError {
     pub const fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::NotFounded | Self::Store(_) | Self::NotAdopted(_) | Self::Random(_)
+            // Another id is drawn the next time.
+            Self::NotAdopted(AdoptKeyOutcome::Conflict)
+                | Self::NotFounded
+                | Self::Store(_)
+                | Self::Random(_)
         )
     }
 }
@@ -98,6 +105,10 @@ impl KeyExporter {
         };
         match submit(&*self.store, adopt).await? {
             AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => {}
+            AdoptKeyOutcome::Full => {
+                let keys = self.store.key_count();
+                return Err(ExportError::Full { keys });
+            }
             refused => return Err(ExportError::NotAdopted(refused)),
         }
         OfflineKeyFile::new(

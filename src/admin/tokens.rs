@@ -147,14 +147,14 @@ async fn forget(
     }
 }
 
-/// Until when the mark of an unknown token must stay. Ours say when they were issued and live no longer than the
-/// store allows, which `apply` adds up itself. NodeDB's don't.
+/// Until when the mark of an unknown token must stay: its own expiry. Without one it stays for ever; by the rules before
+/// the third as long as a token of ours may live, which is not enough for NodeDB's.
 fn keep_until(
     offered: &Offered,
     token_id: TokenId,
     request: &EndRequest,
 ) -> Result<Option<u64>, Refusal> {
-    if let Some(ms) = request.nodedb_expires_at_ms {
+    if let Some(ms) = request.expires_at_ms {
         return Ok(Some(ms));
     }
     let may_be_nodedb = || {

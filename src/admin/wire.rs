@@ -236,9 +236,9 @@ pub struct EndRequest {
     /// The caller has the token, and it is of jointoken's own format.
     #[serde(default)]
     pub is_ours: bool,
-    /// Of a NodeDB token: its own expiry, milliseconds since the epoch.
+    /// The token's own expiry, milliseconds since the epoch, if it is known.
     #[serde(default)]
-    pub nodedb_expires_at_ms: Option<u64>,
+    pub expires_at_ms: Option<u64>,
 }
 
 /// What became of a token that was to be ended.

@@ -63,7 +63,7 @@ pub enum ConditionReason {
     Deleted,
     /// A later revision or re-issue took the token's place.
     Superseded,
-    /// As many claims as `admission.maxClaims` allows came to nothing.
+    /// As many keys as `admission.maxClaims` allows claimed the token, and another one came.
     TooManyClaims,
     /// After a restore or a loss of the store nobody can know whether the token was used.
     Restored,
@@ -91,6 +91,8 @@ pub enum ConditionReason {
     NameNotAllowed,
     /// The token would live longer than the store allows.
     TtlTooLong,
+    /// The namespace has as many live tokens, or as many names, as the store lets it have.
+    NamespaceLimit,
     /// The store refused the registration for another cause; the message says which.
     Refused,
     /// A signing key or CA is missing, or not the one that the store knows.
@@ -133,6 +135,7 @@ impl ConditionReason {
             Self::SecretRefused => "SecretRefused",
             Self::NameNotAllowed => "NameNotAllowed",
             Self::TtlTooLong => "TtlTooLong",
+            Self::NamespaceLimit => "NamespaceLimit",
             Self::Refused => "Refused",
             Self::KeyUnavailable => "KeyUnavailable",
             Self::KeyOfOtherStore => "KeyOfOtherStore",

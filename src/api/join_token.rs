@@ -170,9 +170,9 @@ pub struct JoinTokenSpec {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Admission {
-    /// After how many claims without an admission the token is aborted. A claim is a joiner's request
-    /// that passed all checks; while it holds its claim it may ask again without counting twice.
-    /// Default: no limit.
+    /// How many different keys may claim the token before it is aborted. A claim is a joiner's request that
+    /// passed all checks. Each key counts once, however often its connection breaks and it asks again; of more
+    /// than 64 keys, each claim of the later ones counts. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i32>", range(min = 1, max = 1_000_000))]
     pub max_claims: Option<u32>,

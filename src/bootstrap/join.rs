@@ -131,10 +131,7 @@ fn verify(
 
 /// The key that made the token must be one that the store has adopted, and may make such tokens.
 async fn check_key(door: &Door, verified: &Verified) -> Result<(), DoorError> {
-    let adopted = || {
-        let mut keys = door.store.keys().into_iter();
-        keys.find(|key| key.key_id == verified.key_id)
-    };
+    let adopted = || door.store.key(&verified.key_id);
     let mut key = adopted();
     if key.is_none() {
         // It may have been adopted a moment ago, elsewhere.

@@ -43,6 +43,7 @@ impl From<Refusal> for DoorError {
             | Refusal::KeyPurpose(_)
             | Refusal::Empty
             | Refusal::FieldTooLong
+            | Refusal::NamespaceFull { .. }
             | Refusal::IdInUse => Self::Unrecordable(refusal),
         }
     }

@@ -14,7 +14,7 @@ pub use limits::LimitsConfig;
 use super::duration::HumanDuration;
 use super::group::PeersConfig;
 use super::ports::{self, Watched};
-use crate::lifecycle::Settings;
+use crate::lifecycle::{NamespaceLimits, Settings};
 use crate::pki::TrustDomain;
 use crate::store::file_trouble;
 use crate::token::{
@@ -82,6 +82,12 @@ pub struct ServerConfig {
     /// What protects the door.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// How much of the store a namespace may take; by flags alone, since `serve` has no JoinTokens.
+    #[serde(skip)]
+    pub namespaces: NamespaceLimits,
+    /// How long the name of a deleted JoinToken is remembered; for ever unless told otherwise. By flags alone.
+    #[serde(skip)]
+    pub remember_issuances: Option<HumanDuration>,
     /// It was put together from flags, which messages then name, and not read from a file.
     #[serde(skip)]
     pub is_of_flags: bool,
@@ -265,6 +271,8 @@ impl ServerConfig {
         Settings {
             max_token_ttl_ms: self.max_token_ttl.as_ms(),
             longest_certificate_lifetime_ms: self.certificate_lifetime.as_ms(),
+            remember_issuances_ms: self.remember_issuances.map(HumanDuration::as_ms),
+            namespaces: Some(self.namespaces),
             ..Settings::default()
         }
     }

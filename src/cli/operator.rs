@@ -25,6 +25,7 @@ use crate::controller::{
     told,
 };
 use crate::founding::{FoundingObject, ReachedMark};
+use crate::lifecycle::NamespaceLimits;
 use crate::store::PeerAddress;
 use crate::token::is_node_name;
 
@@ -98,6 +99,17 @@ pub struct Args {
     /// The longest that any token may live
     #[arg(long, value_name = "TIME", default_value_t = config::default_max_token_ttl())]
     max_token_ttl: HumanDuration,
+    /// How many tokens of JoinTokens of one namespace may be live at once
+    #[arg(long, value_name = "NUMBER", default_value_t = NamespaceLimits::default().live_tokens, value_parser = clap::value_parser!(u32).range(1..))]
+    max_live_tokens_per_namespace: u32,
+    /// How many names of JoinTokens of one namespace are remembered, deleted ones too
+    #[arg(long, value_name = "NUMBER", default_value_t = NamespaceLimits::default().names, value_parser = clap::value_parser!(u32).range(1..))]
+    max_names_per_namespace: u32,
+    /// How long the name of a JoinToken that has ended is remembered [default: for ever]
+    ///
+    /// Then applying its old manifest again issues a new token: give a time in which nobody applies an old one.
+    #[arg(long, value_name = "TIME")]
+    remember_issuances: Option<HumanDuration>,
     /// Give machines of this namespace their bare node name too, if it fits the pattern; may be repeated
     #[arg(long = "bare-names", value_name = "NAMESPACE=GLOB", value_parser = bare_names)]
     bare_names: Vec<(String, String)>,
@@ -183,6 +195,11 @@ impl Args {
             admin_socket: self.admin_socket.clone(),
             certificate_lifetime: self.certificate_lifetime,
             max_token_ttl: self.max_token_ttl,
+            namespaces: NamespaceLimits {
+                live_tokens: self.max_live_tokens_per_namespace,
+                names: self.max_names_per_namespace,
+            },
+            remember_issuances: self.remember_issuances,
             bare_names,
             keys_dir: None,
             limits: self.limits.clone(),

@@ -193,12 +193,12 @@ async fn end(args: EndArgs, is_revocation: bool, output: Output) -> Result<(), F
     let (token_id, request) = match (args.token_id, &args.token_file) {
         (Some(token_id), _) => {
             let expires_at = args.expires_at.map(|at| u64::try_from(at.as_millisecond()));
-            let nodedb_expires_at_ms = expires_at.transpose().map_err(|_| {
+            let expires_at_ms = expires_at.transpose().map_err(|_| {
                 Failure::usage("--expires-at lies before 1970: give the token's own expiry")
             })?;
             let request = EndRequest {
                 is_ours: false,
-                nodedb_expires_at_ms,
+                expires_at_ms,
             };
             (token_id, request)
         }
@@ -206,8 +206,7 @@ async fn end(args: EndArgs, is_revocation: bool, output: Output) -> Result<(), F
             let token = input::read_token(file)?;
             let request = EndRequest {
                 is_ours: matches!(token, Presented::Jt1(_)),
-                nodedb_expires_at_ms: matches!(token, Presented::NodeDb(_))
-                    .then(|| token.unverified_expires_at_ms()),
+                expires_at_ms: Some(token.unverified_expires_at_ms()),
             };
             (token.unverified_token_id(), request)
         }
@@ -293,7 +292,7 @@ impl fmt::Display for Shown {
             line("node", node)?;
         }
         line("issued", token.issued_at.as_deref().unwrap_or("unknown"))?;
-        line("expires", token.expires_at.as_deref().unwrap_or("unknown"))?;
+        line("expires", token.expires_at.as_deref().unwrap_or("never"))?;
         if let Some(ended_at) = &token.ended_at {
             line("ended", ended_at)?;
         }

@@ -156,7 +156,8 @@ impl RealEffects {
                 let abort = Abort {
                     token_id,
                     reason: Reason::Restored,
-                    keep_until_ms: None,
+                    // A resource's: nobody registers it again.
+                    keep_until_ms: Some(0),
                 };
                 submit(&*self.store, abort).await?;
                 Ok(Effected::Outdated)
@@ -197,7 +198,8 @@ impl RealEffects {
                 let abort = Abort {
                     token_id: *token_id,
                     reason: *reason,
-                    keep_until_ms: None,
+                    // A resource's: nobody registers it again.
+                    keep_until_ms: Some(0),
                 };
                 Ok(Effected::Ended(match submit(&*self.store, abort).await? {
                     AbortOutcome::Done(record) | AbortOutcome::AlreadyConsumed(record) => {
@@ -210,7 +212,8 @@ impl RealEffects {
                 let revoke = Revoke {
                     token_id: *token_id,
                     reason: *reason,
-                    keep_until_ms: None,
+                    // A resource's: nobody registers it again.
+                    keep_until_ms: Some(0),
                 };
                 Ok(Effected::Ended(
                     match submit(&*self.store, revoke).await? {

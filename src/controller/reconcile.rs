@@ -282,6 +282,9 @@ impl Reconciler {
                 view.resource = *resource;
             }
             Effected::Registered(outcome) => {
+                if let RegisterOutcome::Refused(refusal) = &outcome {
+                    self.metrics.refused(refusal.as_str());
+                }
                 view.registered = true;
                 view.created = matches!(outcome, RegisterOutcome::Created(_));
                 view.standing = view.standing.clone().of_outcome(

@@ -352,7 +352,7 @@ impl Site<'_> {
             max_ttl_ms: None,
             node_pattern: None,
         };
-        if store.keys().contains(&command) {
+        if store.key(&command.key_id).as_ref() == Some(&command) {
             return Ok(());
         }
         match self
@@ -360,9 +360,10 @@ impl Site<'_> {
             .await?
         {
             AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => Ok(()),
-            AdoptKeyOutcome::Conflict | AdoptKeyOutcome::Refused | AdoptKeyOutcome::Retired => {
-                Err(FoundingError::Key(key.id()))
-            }
+            AdoptKeyOutcome::Conflict
+            | AdoptKeyOutcome::Refused
+            | AdoptKeyOutcome::Full
+            | AdoptKeyOutcome::Retired => Err(FoundingError::Key(key.id())),
         }
     }
 }

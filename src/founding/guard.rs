@@ -14,7 +14,7 @@ use super::vault::{FoundingObject, Vault};
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings};
 use crate::store::{Change, Committed, Health, StoreError, TokenStore};
-use crate::token::TokenId;
+use crate::token::{KeyId, TokenId};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(10);
@@ -143,6 +143,14 @@ impl TokenStore for GuardedStore {
 
     fn keys(&self) -> Vec<AdoptKey> {
         self.store.keys()
+    }
+
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey> {
+        self.store.key(key_id)
+    }
+
+    fn key_count(&self) -> usize {
+        self.store.key_count()
     }
 
     fn founded(&self) -> Option<Founded> {

@@ -68,13 +68,15 @@ impl KeySource {
         store: Arc<dyn TokenStore>,
     ) -> (watch::Receiver<Arc<KeyRing>>, impl Future<Output = ()>) {
         let mut health = store.health();
-        let mut adopted = store.keys();
-        let (publish, ring) = watch::channel(Arc::new(self.ring(&adopted)));
+        // Counted before they are read: a key that comes in between is read again.
+        let mut adopted = store.key_count();
+        let (publish, ring) = watch::channel(Arc::new(self.ring(&store.keys())));
         let renew = async move {
             while health.changed().await.is_ok() {
-                let now = store.keys();
+                // None goes, and of one that is known nothing changes that the ring goes by.
+                let now = store.key_count();
                 if now != adopted {
-                    publish.send_replace(Arc::new(self.ring(&now)));
+                    publish.send_replace(Arc::new(self.ring(&store.keys())));
                     adopted = now;
                 }
             }
@@ -103,7 +105,7 @@ pub async fn adopt_nodedb(
         AdoptKeyOutcome::Adopted | AdoptKeyOutcome::Known => Ok(()),
         AdoptKeyOutcome::Retired => Err(AdoptError::Retired),
         AdoptKeyOutcome::Conflict => Err(AdoptError::Conflict),
-        AdoptKeyOutcome::Refused => Err(AdoptError::Refused),
+        AdoptKeyOutcome::Refused | AdoptKeyOutcome::Full => Err(AdoptError::Full),
     }
 }
 
@@ -120,8 +122,10 @@ pub enum AdoptError {
         "the NodeDB secret is known to this store as another key: set a new secret in the NodeDB cluster and here"
     )]
     Conflict,
-    #[error("the store knows as many keys as it can")]
-    Refused,
+    #[error(
+        "the store has as many keys as there can be, so it takes no other NodeDB secret: restore it from a snapshot of its own, which retires all keys"
+    )]
+    Full,
 }
 
 fn find(keys: &[SigningKey], known: &AdoptKey) -> Option<SigningKey> {

@@ -50,6 +50,7 @@ impl Operation {
                 Some(registration) if registration.node_name.is_some() => Some(KEEPS_NODES),
                 _ => None,
             },
+            Self::Configure(settings) if settings.namespaces.is_some() => Some(KEEPS_BOUNDS),
             _ => None,
         }
     }
@@ -63,12 +64,29 @@ impl Operation {
         {
             registration.node_name = None;
         }
+        if let Self::Configure(settings) = self {
+            self = Self::Configure(settings.by_rules(rules));
+        }
+        self
+    }
+}
+
+impl Settings {
+    /// As far as these rules know them.
+    #[must_use]
+    pub fn by_rules(mut self, rules: u32) -> Self {
+        if rules < KEEPS_BOUNDS {
+            self.namespaces = None;
+        }
         self
     }
 }
 
 /// The rules by which the node of a token minted offline is kept.
 pub(super) const KEEPS_NODES: u32 = 2;
+
+/// The rules by which a joiner counts once, marks of ids stay, and what a namespace may take has bounds.
+pub(super) const KEEPS_BOUNDS: u32 = 3;
 
 /// Records the issuance of a `JoinToken` resource and lets it have a token, at most once for each
 /// (namespace, name, revision, reissue).
@@ -97,7 +115,7 @@ pub struct Register {
     pub ttl_ms: u64,
     /// How long a claim holds the token; `None`: as the settings say.
     pub in_flight_timeout_ms: Option<u64>,
-    /// After how many claims the token is aborted; `None`: never.
+    /// By how many joiners the token may be claimed, each counted once; `None`: by any number.
     pub max_claims: Option<u32>,
     /// Who may use the token.
     pub bindings: Bindings,
@@ -197,9 +215,9 @@ impl Failure {
 pub struct Abort {
     pub token_id: TokenId,
     pub reason: Reason,
-    /// How long a tombstone must stay: the token's own expiry where the token is given. `None`:
-    /// `now` + the longest that any such token can live; not enough for a NodeDB token, which
-    /// does not say when it was issued. It stays as long as a certificate may live at least.
+    /// How long a tombstone must stay: the token's own expiry where the token is given. `None`: for ever. It stays
+    /// as long as a certificate may live at least. (By earlier rules `None` was `now` + the longest that any token
+    /// could live, by the limits of that moment.)
     pub keep_until_ms: Option<u64>,
 }
 
@@ -228,8 +246,7 @@ pub struct Forget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The longest that any token may live. Default 7 days. Whoever raises it lets in tokens that
-    /// were refused as too long before; the tombstone of one that was aborted by its id alone
-    /// may be gone by then.
+    /// were refused as too long before, but none that was aborted.
     pub max_token_ttl_ms: u64,
     /// How far in the future a token's issued-at may lie. Default 5 minutes.
     pub max_clock_skew_ms: u64,
@@ -247,6 +264,28 @@ pub struct Settings {
     pub supersede: bool,
     /// How long what became of a vanished issuance is remembered; `None` (the default): until `Forget`.
     pub remember_issuances_ms: Option<u64>,
+    /// How much a namespace may take. `None`: as by the rules before the third, which know no such bounds.
+    pub namespaces: Option<NamespaceLimits>,
+}
+
+/// How much each namespace may take of the store, so that no tenant fills it. Of a namespace that was deleted and made
+/// anew only what is its own counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamespaceLimits {
+    /// So many tokens of JoinTokens may be live at once. Default 10,000, at least 1.
+    pub live_tokens: u32,
+    /// So many names of JoinTokens are remembered, deleted ones too. Default 100,000, at least 1.
+    pub names: u32,
+}
+
+impl Default for NamespaceLimits {
+    /// A thousand machines a day for a quarter of a year. A namespace that is full takes some 20 MB.
+    fn default() -> Self {
+        Self {
+            live_tokens: 10_000,
+            names: 100_000,
+        }
+    }
 }
 
 /// Makes a signing key known. Only keys of this store's own are accepted at the door.
@@ -337,6 +376,7 @@ impl Default for Settings {
             reissue_interval_ms: 10 * MINUTE_MS,
             supersede: true,
             remember_issuances_ms: None,
+            namespaces: Some(NamespaceLimits::default()),
         }
     }
 }

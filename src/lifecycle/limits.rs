@@ -16,8 +16,12 @@ const PATTERN_BYTES: usize = 253;
 const TRUST_DOMAIN_BYTES: usize = 253;
 const ROLES: usize = 32;
 const ROLE_BYTES: usize = 64;
-/// Signing keys ever adopted.
+/// Of a token that only so many may claim, so many joiners are remembered, that each counts once. Of more each claim counts.
+pub(super) const COUNTED_JOINERS: usize = 64;
+/// Signing keys that mint. (By the rules before the third: ever adopted.)
 pub(super) const KEYS: usize = 4096;
+/// Of these so many are the operator's own, for which there is always room: whoever exports keys leaves them free.
+pub(super) const OWN_KEYS: usize = 64;
 
 impl Register {
     pub(super) fn fits(&self) -> bool {
@@ -69,11 +73,15 @@ const GREATEST_MS: u64 = 10 * 366 * 24 * 3_600_000;
 
 /// A setting that no store can go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {value_ms} ms: it must be from {least_ms} to {greatest} ms (ten years)", greatest = GREATEST_MS)]
-pub struct SenselessSetting {
-    pub name: &'static str,
-    pub value_ms: u64,
-    pub least_ms: u64,
+pub enum SenselessSetting {
+    #[error("{name} is {value_ms} ms: it must be from {least_ms} to {greatest} ms (ten years)", greatest = GREATEST_MS)]
+    Time {
+        name: &'static str,
+        value_ms: u64,
+        least_ms: u64,
+    },
+    #[error("{0} is 0: it must be at least 1")]
+    Zero(&'static str),
 }
 
 impl Settings {
@@ -98,11 +106,22 @@ impl Settings {
             ("rememberIssuances", remember_ms, 0),
         ] {
             if !(least_ms..=GREATEST_MS).contains(&value_ms) {
-                return Err(SenselessSetting {
+                return Err(SenselessSetting::Time {
                     name,
                     value_ms,
                     least_ms,
                 });
+            }
+        }
+        let Some(limits) = self.namespaces else {
+            return Ok(());
+        };
+        for (name, value) in [
+            ("maxLiveTokensPerNamespace", limits.live_tokens),
+            ("maxNamesPerNamespace", limits.names),
+        ] {
+            if value == 0 {
+                return Err(SenselessSetting::Zero(name));
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ pub mod record;
 mod restored;
 mod state;
 
-pub use command::{Command, Operation, Settings, Typed};
+pub use command::{Command, NamespaceLimits, Operation, Settings, Typed};
 pub use hash::StateHash;
 pub use image::ImageError;
 pub use limits::SenselessSetting;

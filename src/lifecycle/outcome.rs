@@ -138,6 +138,41 @@ pub enum Refusal {
     IdInUse,
     /// The store is not founded yet.
     NotFounded,
+    /// The namespace has as much of this as it may.
+    NamespaceFull { of: NamespaceBound, limit: u32 },
+}
+
+/// What a namespace may have only so much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamespaceBound {
+    /// Tokens of JoinTokens that are live.
+    LiveTokens,
+    /// Names of JoinTokens that are remembered.
+    Names,
+}
+
+impl Refusal {
+    /// For metrics: a closed set.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::UnknownKey(_) => "unknown_key",
+            Self::KeyPurpose(_) => "key_purpose",
+            Self::TtlTooLong { .. } => "ttl_too_long",
+            Self::IssuedInFuture => "issued_in_future",
+            Self::Empty => "empty",
+            Self::FieldTooLong => "field_too_long",
+            Self::IdInUse => "id_in_use",
+            Self::NotFounded => "not_founded",
+            Self::NamespaceFull {
+                of: NamespaceBound::LiveTokens,
+                ..
+            } => "namespace_live_tokens",
+            Self::NamespaceFull {
+                of: NamespaceBound::Names,
+                ..
+            } => "namespace_names",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,8 +293,10 @@ pub enum AdoptKeyOutcome {
     /// A key of this id with another fingerprint, purpose or policy is known, or this fingerprint
     /// under another id: the holder of an exported key must not be able to mint as another.
     Conflict,
-    /// A field is longer than the state keeps, or there are too many keys.
+    /// A field is longer than the state keeps.
     Refused,
+    /// There are as many keys as there can be, or as many exported ones.
+    Full,
     /// The fingerprint belongs to a key that a restore retired.
     Retired,
 }

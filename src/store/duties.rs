@@ -105,18 +105,23 @@ impl Duties {
     }
 
     async fn lead<Rt: AsyncRuntime>(&mut self, store: &Inner<Rt>) -> Result<(), StoreError> {
-        let wanted = &store.config().settings;
-        let (founded, differ) = {
+        let (founded, differ, wanted) = {
             let state = store.live().read();
-            (state.founded().is_some(), state.settings() != wanted)
+            let wanted = store.config().settings.clone();
+            let wanted = wanted.by_rules(state.rules_version());
+            (
+                state.founded().is_some(),
+                *state.settings() != wanted,
+                wanted,
+            )
         };
         if founded
             && differ
-            && self.refused.as_ref() != Some(wanted)
+            && self.refused.as_ref() != Some(&wanted)
             && let ConfigureOutcome::Refused(_) = submit(store, wanted.clone()).await?
         {
             tracing::error!("the configured limits make no sense together; those before stay");
-            self.refused = Some(wanted.clone());
+            self.refused = Some(wanted);
         }
         while store.is_sweep_due() {
             let SweepOutcome { more, .. } = submit(store, Sweep { limit: SWEEP }).await?;

@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings, State, StateHash};
-use crate::token::TokenId;
+use crate::token::{KeyId, TokenId};
 
 use super::disk::Disk;
 use super::group::PULSE;
@@ -291,6 +291,14 @@ impl<Rt: AsyncRuntime> TokenStore for RaftStore<Rt> {
 
     fn keys(&self) -> Vec<AdoptKey> {
         self.0.live().read().keys()
+    }
+
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey> {
+        self.0.live().read().key(key_id).cloned()
+    }
+
+    fn key_count(&self) -> usize {
+        self.0.live().read().key_count()
     }
 
     fn founded(&self) -> Option<Founded> {

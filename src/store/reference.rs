@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{Command, Issuance, IssuanceEntry, Operation, Record, Settings, State};
-use crate::token::TokenId;
+use crate::token::{KeyId, TokenId};
 
 use super::leader_clock::may_issue;
 use super::live::Live;
@@ -103,6 +103,14 @@ impl TokenStore for InMemoryStore {
 
     fn keys(&self) -> Vec<AdoptKey> {
         self.live.read().keys()
+    }
+
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey> {
+        self.live.read().key(key_id).cloned()
+    }
+
+    fn key_count(&self) -> usize {
+        self.live.read().key_count()
     }
 
     fn founded(&self) -> Option<Founded> {

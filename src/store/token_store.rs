@@ -9,7 +9,7 @@ use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{
     HouseChange, Issuance, IssuanceEntry, Operation, Outcome, Record, Settings, Transition, Typed,
 };
-use crate::token::TokenId;
+use crate::token::{KeyId, TokenId};
 
 /// Keeps tokens' records, each change committed by a majority and synced to disk before it is answered.
 ///
@@ -33,6 +33,12 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// The adopted keys, in order of their ids, as applied here.
     fn keys(&self) -> Vec<AdoptKey>;
+
+    /// The adopted key of this id, as applied here.
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey>;
+
+    /// How many keys were adopted, as applied here. None goes while the store lives.
+    fn key_count(&self) -> usize;
 
     /// How the store was founded; `None` before it is.
     fn founded(&self) -> Option<Founded>;

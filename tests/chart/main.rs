@@ -248,6 +248,8 @@ fn values_reach_the_operator() {
             "advertiseUrls={https://door.example,https://192.0.2.7:8443}",
             "watchNamespaces={blue,green}",
             "className=db",
+            "namespaceLimits.names=7000000",
+            "rememberIssuances=90d",
             &format!("takeOver={{{},unnamed}}", "7".repeat(32)),
             "extraArgs={--log-format=json}",
             "image.repository=example.internal/jointoken",
@@ -277,6 +279,9 @@ fn values_reach_the_operator() {
         "--stateful-set=edge-jointoken",
         "--namespace=blue,green",
         "--class=db",
+        "--max-live-tokens-per-namespace=10000",
+        "--max-names-per-namespace=7000000",
+        "--remember-issuances=90d",
         format!("--take-over={},unnamed", "7".repeat(32)),
         "--log-format=json",
     ]);

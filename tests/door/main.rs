@@ -8,6 +8,7 @@ mod connect_proxy;
 mod connections;
 mod crowd;
 mod crowds;
+mod cut;
 mod documents;
 mod faults;
 mod figures;

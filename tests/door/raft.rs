@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jointoken::clock::ManualClock;
 use jointoken::lifecycle::{Phase, Settings};
-use jointoken::store::disk::RealDisk;
+use jointoken::store::disk::{Disk, RealDisk};
 use jointoken::store::identity::{self, Identity};
 use jointoken::store::{RaftStore, StoreConfig, TokenStore};
 use tempfile::TempDir;
@@ -14,8 +14,12 @@ use crate::caller::{ask, new_key};
 use crate::world::{START, STORE, World};
 use crate::{admission, faults};
 
-/// Opens the store in this folder, which is founded if it is empty.
 async fn store(folder: &Path, clock: &ManualClock) -> Arc<RaftStore> {
+    store_on(Arc::new(RealDisk), folder, clock).await
+}
+
+/// Opens the store in this folder, which is founded if it is empty.
+pub async fn store_on(disk: Arc<dyn Disk>, folder: &Path, clock: &ManualClock) -> Arc<RaftStore> {
     let founder = Identity {
         store_id: STORE,
         node_id: 1,
@@ -27,7 +31,7 @@ async fn store(folder: &Path, clock: &ManualClock) -> Arc<RaftStore> {
         identity::create(&RealDisk, folder, &founder).unwrap();
     }
     let config = StoreConfig::new(folder, Settings::default());
-    let store = RaftStore::open(config, Arc::new(RealDisk), Arc::new(clock.clone()))
+    let store = RaftStore::open(config, disk, Arc::new(clock.clone()))
         .await
         .unwrap();
     if is_new {
@@ -39,7 +43,7 @@ async fn store(folder: &Path, clock: &ManualClock) -> Arc<RaftStore> {
     Arc::new(store)
 }
 
-async fn world(store: &Arc<RaftStore>, clock: &ManualClock) -> World {
+pub async fn world(store: &Arc<RaftStore>, clock: &ManualClock) -> World {
     let store = Arc::clone(store) as Arc<dyn TokenStore>;
     World::open_on(clock.clone(), store, |_| ()).await
 }

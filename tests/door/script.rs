@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use jointoken::lifecycle::command::{AdoptKey, Founded};
 use jointoken::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings};
 use jointoken::store::{Change, Committed, Health, StoreError, TokenStore};
-use jointoken::token::TokenId;
+use jointoken::token::{KeyId, TokenId};
 use tokio::sync::{Notify, broadcast, watch};
 
 /// What becomes of an operation.
@@ -123,6 +123,14 @@ impl TokenStore for ScriptedStore {
 
     fn keys(&self) -> Vec<AdoptKey> {
         self.inner.keys()
+    }
+
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey> {
+        self.inner.key(key_id)
+    }
+
+    fn key_count(&self) -> usize {
+        self.inner.key_count()
     }
 
     fn founded(&self) -> Option<Founded> {

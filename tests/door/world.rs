@@ -122,6 +122,7 @@ pub struct Resource<'a> {
     pub ttl_ms: u64,
     pub bindings: Bindings,
     pub in_flight_timeout_ms: Option<u64>,
+    pub max_claims: Option<u32>,
 }
 
 impl Default for Resource<'_> {
@@ -132,6 +133,7 @@ impl Default for Resource<'_> {
             ttl_ms: HOUR,
             bindings: Bindings::default(),
             in_flight_timeout_ms: None,
+            max_claims: None,
         }
     }
 }
@@ -243,7 +245,7 @@ impl World {
             node_name: resource.name.to_owned(),
             ttl_ms: resource.ttl_ms,
             in_flight_timeout_ms: resource.in_flight_timeout_ms,
-            max_claims: None,
+            max_claims: resource.max_claims,
             bindings: resource.bindings,
         };
         let record = match submit(&*self.store, register).await.unwrap() {

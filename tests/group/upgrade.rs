@@ -1,6 +1,6 @@
 //! Two releases in one group, and the data folder of an earlier one.
 //!
-//! The earlier release is this commit without what came with the second rules of the lifecycle (`first-rules`).
+//! The earlier release is this commit without what came with the rules of the lifecycle after the first (`first-rules`).
 //! `cargo xtask test` builds it and says where it is.
 
 use std::fs;
@@ -54,14 +54,14 @@ fn a_group_is_upgraded_under_load_taken_back_upgraded_again_and_finalized() {
     }
     let of_edge_1 = ["--node", "edge-1"];
     let shown = group.ask(1, &["store", "upgrade"]).ok().stdout;
-    assert!(shown.contains("every replica knows rules 2"), "{shown}");
+    assert!(shown.contains("every replica knows rules 3"), "{shown}");
     assert_eq!(tokens(&group, 1, &of_edge_1).len(), 0);
     let follower = group.follower();
     let done = group
         .ask(follower, &["store", "upgrade", "finalize"])
         .ok()
         .stdout;
-    assert!(done.contains("rules 2 are in force"), "{done}");
+    assert!(done.contains("rules 3 are in force"), "{done}");
     load.until_more(5);
     let ended = load.end();
     let count = ended.races.len();

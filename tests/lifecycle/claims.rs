@@ -114,7 +114,7 @@ fn a_token_is_claimed_only_with_its_key() {
         "NotAllowed(PublicKey)"
     );
     store.apply(revert(1));
-    // Its claims are used up, but a stranger cannot end it.
+    // All that may have claimed it, but a stranger cannot end it.
     assert_eq!(
         said(&store.apply(begin_as(1, A)).outcome),
         "NotAllowed(PublicKey)"
@@ -122,13 +122,13 @@ fn a_token_is_claimed_only_with_its_key() {
     assert_eq!(store.after(token(1)), "Issued attempt 1 SigningFailed");
     assert_eq!(
         said(&store.apply(begin_as(1, B)).outcome),
-        "Aborted(Attempts)"
+        "Granted 2 until 5m"
     );
 }
 
 #[test]
-fn a_token_ends_when_its_claims_are_used_up() {
-    let mut store = Store::founded();
+fn by_earlier_rules_each_claim_counts() {
+    let mut store = Store::founded_by(2);
     store.apply(Register {
         max_claims: Some(2),
         ..register()

@@ -136,7 +136,7 @@ fn settings_change_as_a_whole_or_not_at_all() {
     let mut store = empty();
     let settings = Settings {
         in_flight_timeout_ms: MINUTE,
-        ..Settings::default()
+        ..Settings::default().by_rules(1)
     };
     assert_eq!(store.run(Settings::default()), ConfigureOutcome::Unchanged);
     assert_eq!(store.run(settings.clone()), ConfigureOutcome::Changed);

@@ -1,9 +1,13 @@
 //! The lifecycle as its neighbours see it: commands in, outcomes and records out.
 
 mod claims;
+mod counted;
 mod faults;
 mod founding;
+mod growth;
 mod image;
+mod keys;
+mod marks;
 mod nodes;
 mod properties;
 mod register;

@@ -369,6 +369,9 @@ proptest! {
             if !was.is_live() {
                 // All that may change is that nothing is delivered again.
                 let mut expected = was.clone();
+                if expected.expires_at_ms == u64::MAX {
+                    expected.expires_at_ms = record.expires_at_ms;
+                }
                 if let Some(admission) = &mut expected.admission
                     && admission.leaf.take().is_some()
                 {

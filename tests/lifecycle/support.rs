@@ -297,7 +297,10 @@ fn record_line(record: &Record) -> String {
         line += &format!(" of {node}");
     }
     if record.origin == Origin::Tombstone {
-        line += &format!(" tombstone until {}", minute(record.expires_at_ms));
+        line += &match record.expires_at_ms {
+            u64::MAX => " tombstone for ever".to_owned(),
+            until_ms => format!(" tombstone until {}", minute(until_ms)),
+        };
     }
     if let Some(reason) = record.aborted {
         line += &format!(" ({})", reason.as_str());

@@ -125,13 +125,13 @@ fn an_admission_under_other_settings_is_kept_by_the_new_ones() {
 #[test]
 fn a_tombstone_is_kept_until_its_token_has_expired() {
     let longest = 7 * DAY + 5 * MINUTE;
-    for (keep_until_ms, forgotten_at_ms) in [
-        (None, START + longest),
-        (Some(START + 20 * DAY), START + 20 * DAY),
+    for (rules, keep_until_ms, forgotten_at_ms) in [
+        (2, None, START + longest),
+        (3, Some(START + 20 * DAY), START + 20 * DAY),
         // Never less than a certificate may live that was given for it long ago.
-        (Some(START + MINUTE), START + 7 * DAY),
+        (3, Some(START + MINUTE), START + 7 * DAY),
     ] {
-        let mut store = Store::founded();
+        let mut store = Store::founded_by(rules);
         store.configure(|settings| settings.retention_ms = 0);
         let mut other = store.clone();
         store.apply(Abort {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jointoken::clock::ManualClock;
+use jointoken::lifecycle::Settings;
 use jointoken::lifecycle::record::Origin;
 use jointoken::store::disk::RealDisk;
 use jointoken::store::{RaftStore, TokenStore as _, UpgradeError, identity, submit};
@@ -49,17 +50,18 @@ async fn admitted_at(store: &RaftStore, n: u64) -> Option<String> {
 
 /// Till then the first release could still read everything.
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_are_kept_once_the_second_rules_are_put_in_force() {
+async fn nodes_are_kept_once_later_rules_are_put_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let store = of_the_first_rules(dir.path(), &clock()).await;
     assert_eq!(admitted_at(&store, 1).await, None);
     assert_eq!(formats(dir.path()), [1]);
-    assert_eq!(store.finalize_upgrade().await, Ok(2));
+    assert_eq!(store.settings().namespaces, None);
+    assert_eq!(store.finalize_upgrade().await, Ok(3));
     let again = store.finalize_upgrade().await;
-    assert_eq!(again, Err(UpgradeError::NothingLater(2)));
-    assert_eq!(formats(dir.path()), [1, 2]);
+    assert_eq!(again, Err(UpgradeError::NothingLater(3)));
     let node = admitted_at(&store, 2).await;
     assert_eq!(node.as_deref(), Some("edge-1"));
+    assert_eq!(store.settings(), Settings::default());
     assert_eq!(formats(dir.path()), [1, 2, 3]);
     let image = store.state_image();
     store.shutdown().await;
@@ -67,12 +69,12 @@ async fn nodes_are_kept_once_the_second_rules_are_put_in_force() {
     let store = open_real(dir.path()).await.unwrap();
     leads(&store).await;
     assert!(store.state_image() == image);
-    assert_eq!(store.rules().in_force, 2);
+    assert_eq!(store.rules().in_force, 3);
     store.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_after_the_second_rules_are_in_force_by_themselves() {
+async fn a_day_after_later_rules_are_in_force_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
     let store = of_the_first_rules(dir.path(), &clock).await;

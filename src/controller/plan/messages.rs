@@ -133,7 +133,7 @@ const fn aborted(reason: Reason) -> &'static str {
         Reason::Deleted => "the token was ended unused because its resource was deleted",
         Reason::Superseded => "a later token took the place of this one",
         Reason::Attempts => {
-            "the token was ended because admission.maxClaims claims came to nothing"
+            "the token was ended because more keys claimed it than admission.maxClaims allows"
         }
         Reason::Restored => {
             "the store was restored, set back to an older copy or founded anew after the token was issued, so the token was ended; whether it had been used cannot be known"

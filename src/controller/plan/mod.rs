@@ -36,6 +36,8 @@ const SECRET_CHECKS_MS: (u64, u64) = (15 * SECOND_MS, 10 * MINUTE_MS);
 const SECRET_CHECKS: u64 = 4;
 /// How often something is looked at that only a user's act elsewhere can mend.
 const OBSTACLE_CHECK_MS: u64 = MINUTE_MS;
+/// How soon it is looked whether a full namespace has room: each look costs a commit, and there may be very many.
+const FULL_CHECK_MS: u64 = 10 * MINUTE_MS;
 /// How soon a live token is looked at whose time is over by our clock and not by the store's.
 const OVERDUE_CHECK_MS: u64 = 5 * SECOND_MS;
 
@@ -322,7 +324,10 @@ fn next_look(view: &View<'_>, obstacle: Option<&Obstacle>) -> Option<u64> {
     // Only a change of the resource itself can mend its status, and each look costs a commit.
     let obstacle = obstacle.filter(|obstacle| **obstacle != Obstacle::StatusAhead);
     let looks = [
-        obstacle.map(|_| OBSTACLE_CHECK_MS),
+        obstacle.map(|obstacle| match obstacle.is_full_namespace() {
+            true => spread(view, FULL_CHECK_MS),
+            false => OBSTACLE_CHECK_MS,
+        }),
         due_at_ms(view).map(in_ms),
         reissue_at_ms(view).map(in_ms),
         live.then(|| secret_check_ms(view)),
@@ -340,6 +345,11 @@ fn secret_check_ms(view: &View<'_>) -> u64 {
         let ttl_ms = record.expires_at_ms.saturating_sub(record.issued_at_ms);
         (ttl_ms / SECRET_CHECKS).clamp(least, most)
     });
+    spread(view, check_ms)
+}
+
+/// Up to a tenth sooner, the same for a resource each time.
+fn spread(view: &View<'_>, check_ms: u64) -> u64 {
     let uid = view.resource.metadata.uid.as_deref().unwrap_or_default();
     check_ms - u64::from(crc32fast::hash(uid.as_bytes())) % (check_ms / 10)
 }

@@ -2,7 +2,7 @@
 
 use crate::api::{ConditionReason, is_secret_name};
 use crate::lifecycle::Phase;
-use crate::lifecycle::outcome::Refusal;
+use crate::lifecycle::outcome::{NamespaceBound, Refusal};
 use crate::store::StoreError;
 use crate::token::{MintError, NodePattern};
 
@@ -48,6 +48,11 @@ pub(in crate::controller) enum Obstacle {
 }
 
 impl Obstacle {
+    /// Only somebody else's leaving makes room: it is not looked for often.
+    pub(super) const fn is_full_namespace(&self) -> bool {
+        matches!(self, Self::Refused(Refusal::NamespaceFull { .. }))
+    }
+
     pub(super) const KEYS_AMISS: Self = Self::StoreUnavailable(StoreError::KeysAmiss);
 
     /// The first one that stands in the way of the resource's token.
@@ -109,6 +114,7 @@ impl Obstacle {
                 Refusal::UnknownKey(_) | Refusal::KeyPurpose(_) => ConditionReason::KeyUnavailable,
                 Refusal::TtlTooLong { .. } => ConditionReason::TtlTooLong,
                 Refusal::NotFounded => ConditionReason::StoreUnavailable,
+                Refusal::NamespaceFull { .. } => ConditionReason::NamespaceLimit,
                 _ => ConditionReason::Refused,
             },
         }
@@ -213,11 +219,26 @@ impl Obstacle {
                      shorten nodeName or admission"
                         .to_owned()
                 }
+                Refusal::NamespaceFull { of, limit } => namespace_full(*of, *limit),
                 Refusal::IssuedInFuture | Refusal::Empty | Refusal::IdInUse => {
                     "the store refused the registration; it is tried again".to_owned()
                 }
             },
         }
+    }
+}
+
+fn namespace_full(of: NamespaceBound, limit: u32) -> String {
+    match of {
+        NamespaceBound::LiveTokens => format!(
+            "the namespace has {limit} tokens that may still be used, the most that the store lets it have: delete JoinTokens \
+             that are not needed, or have the limit raised (--max-live-tokens-per-namespace); it is tried again"
+        ),
+        NamespaceBound::Names => format!(
+            "the store remembers {limit} JoinTokens of this namespace, the most that it may, deleted ones too: use names again \
+             with a higher spec.revision, have names forgotten (jointoken token forget, --remember-issuances), or have the limit \
+             raised (--max-names-per-namespace); it is tried again"
+        ),
     }
 }
 

@@ -262,6 +262,14 @@ impl TokenStore for Behind {
         self.store().keys()
     }
 
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey> {
+        self.store().key(key_id)
+    }
+
+    fn key_count(&self) -> usize {
+        self.store().key_count()
+    }
+
     fn founded(&self) -> Option<Founded> {
         self.store().founded()
     }

@@ -12,7 +12,7 @@ use crate::lifecycle::{Command, Issuance, Operation, Reason, Settings};
 use crate::pki::TrustDomain;
 use crate::store::{OpenError, RaftStore, StoreConfig, TokenStore};
 use crate::token::{
-    Claims, Delivery, KeyRing, Presented, Purpose, StoreId, TokenId, VerifyError, mint,
+    Claims, Delivery, Fingerprint, KeyRing, Presented, Purpose, StoreId, TokenId, VerifyError, mint,
 };
 
 const NOW: u64 = 1_790_000_000_000;
@@ -31,6 +31,11 @@ struct Former {
 
 impl Former {
     async fn new() -> Self {
+        Self::with_exported(0).await
+    }
+
+    /// With so many exported keys.
+    async fn with_exported(exported: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let identity = Identity::draw(domain(), 4).unwrap();
         let vault = FolderVault::new(folder.path().join("keys"));
@@ -80,6 +85,19 @@ impl Former {
                 operation,
             };
             state.apply(index, &command);
+        }
+        for number in 0..exported {
+            let mut fingerprint = [0xee; 32];
+            fingerprint[..8].copy_from_slice(&number.to_be_bytes());
+            let key = AdoptKey {
+                key_id: KeyId(number.to_be_bytes()),
+                purpose: Purpose::Offline,
+                fingerprint: Fingerprint(fingerprint),
+                ..adopt.clone()
+            };
+            let operation = key.into();
+            let at_ms = NOW;
+            state.apply(4, &Command { at_ms, operation });
         }
         let backup = Backup::of(4, NOW, state).unwrap();
         Self {
@@ -142,6 +160,19 @@ async fn open(data: &Path) -> Result<Opened, FoundingError> {
         clock: &SystemClock,
     })
     .await
+}
+
+/// By the first rules exported keys could take all the room that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_full_of_exported_keys_opens_once_it_is_restored() {
+    let former = Former::with_exported(5_000).await;
+    let data = former.folder.path().join("data");
+    former.restore(&data, &former.keys()).await.unwrap();
+    let opened = open(&data).await.unwrap();
+    let key_id = opened.material.resource_key.id();
+    assert!(opened.store.key(&key_id).is_some());
+    assert_eq!(opened.store.key_count(), 1);
+    opened.store.barrier().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

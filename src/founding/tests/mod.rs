@@ -22,7 +22,7 @@ use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings};
 use crate::pki::{CaRole, TrustDomain};
 use crate::store::reference::InMemoryStore;
 use crate::store::{Change, Committed, Health, OpenError, StoreError, TokenStore};
-use crate::token::{Fingerprint, StoreId, TokenId};
+use crate::token::{Fingerprint, KeyId, StoreId, TokenId};
 
 const NOW: u64 = 1_790_000_000_000;
 
@@ -236,6 +236,14 @@ impl TokenStore for Parts {
 
     fn keys(&self) -> Vec<AdoptKey> {
         self.store().keys()
+    }
+
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey> {
+        self.store().key(key_id)
+    }
+
+    fn key_count(&self) -> usize {
+        self.store().key_count()
     }
 
     fn founded(&self) -> Option<Founded> {

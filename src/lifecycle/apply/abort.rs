@@ -8,6 +8,9 @@ use crate::lifecycle::record::{Bar, Phase, Reason};
 use crate::lifecycle::state::{NO_KEY, Side, Slot};
 use crate::token::TokenId;
 
+/// No time is later.
+pub(super) const FOR_EVER_MS: u64 = u64::MAX;
+
 impl Apply<'_> {
     pub(super) fn abort(&mut self, command: &Abort) -> AbortOutcome {
         let Some(at) = self.state.records.find(&command.token_id) else {
@@ -75,14 +78,25 @@ impl Apply<'_> {
 
     /// Marks an id that no record has as dead.
     ///
-    /// The mark stays until no token of this id can be good: till the token's own expiry if that
-    /// is known, else for the longest life of a token that was issued as far in the future as is
-    /// allowed. And until no certificate can be good that was given for it, as its record may
-    /// have been forgotten.
+    /// The mark stays until no token of this id can be good: till the token's own expiry if that is known, else for ever.
+    /// And until no certificate can be good that was given for it, as its record may have been forgotten.
+    ///
+    /// So no change of a setting brings back what was marked. While the mark is there, `Begin` finds it and answers
+    /// `Aborted`, whatever it registers. It goes in two cases alone:
+    /// - At the token's own expiry, which is part of what its key signed. From then on `register_offline` says `Expired`,
+    ///   whatever the limits are, whether the key has one of its own, and whether the token says when it was issued.
+    /// - After a restore, which retires all keys: `register_offline` knows the token's key no more.
+    ///
+    /// By earlier rules a mark without an expiry stayed as long as a token could be good by the limits of that moment:
+    /// too short once they were raised, for NodeDB's tokens, which do not say when they were issued, and for those that
+    /// were issued further in the future.
     fn bury(&mut self, token_id: TokenId, reason: Reason, keep_until_ms: Option<u64>) {
         let settings = &self.state.settings;
         let now_ms = self.now_ms;
         let no_token_ms = keep_until_ms.unwrap_or_else(|| {
+            if self.state.rules.keeps_bounds() {
+                return FOR_EVER_MS;
+            }
             now_ms
                 .saturating_add(settings.max_clock_skew_ms)
                 .saturating_add(settings.max_token_ttl_ms)
@@ -102,5 +116,19 @@ impl Apply<'_> {
             aborted: Some(reason),
         };
         self.insert(slot, Side::default(), Cause::Aborted(reason));
+    }
+
+    /// From here on marks stay for ever that earlier rules set for a while. One that stands for a machine which another took
+    /// the place of is about certificates alone.
+    pub(super) fn keep_marks(&mut self) {
+        for at in self.state.records.sorted() {
+            let slot = self.state.records.slot(at);
+            let reason = slot.aborted.unwrap_or(Reason::Operator);
+            if slot.key == NO_KEY && reason != Reason::Superseded {
+                self.change(at, Cause::Aborted(reason), |slot, _| {
+                    slot.expires_at_ms = FOR_EVER_MS;
+                });
+            }
+        }
     }
 }

@@ -70,16 +70,23 @@ impl Apply<'_> {
         if let Some(binding) = self.broken_binding(at, command) {
             return BeginOutcome::NotAllowed(binding);
         }
-        let side = self.state.records.side(at);
         let attempts = self.state.records.slot(at).attempts;
-        let max_claims = side
-            .and_then(|side| side.resource()?.max_claims)
-            .unwrap_or(u32::MAX);
-        if attempts >= max_claims {
+        if self.is_used_up(at, &command.joiner) {
             self.abort_live(at, Reason::Attempts);
             return BeginOutcome::Aborted(Reason::Attempts);
         }
         self.grant(at, command, attempts.saturating_add(1), Cause::Claimed)
+    }
+
+    /// As many have claimed it as may, and this joiner is none of them: whoever claimed it before may always do so again, since it
+    /// was the server, or what lies between, that lost the answer. By earlier rules each claim counts.
+    fn is_used_up(&self, at: u32, joiner: &JoinerId) -> bool {
+        let (slot, side) = self.state.records.parts(at);
+        let claims = side.and_then(|side| side.resource()?.claims.as_deref());
+        claims.is_some_and(|claims| match self.state.rules.keeps_bounds() {
+            true => claims.counted >= claims.max && !claims.joiners.contains(joiner),
+            false => slot.attempts >= claims.max,
+        })
     }
 
     fn claim_again(&mut self, at: u32, command: &Begin) -> BeginOutcome {
@@ -106,6 +113,8 @@ impl Apply<'_> {
         let expires_at_ms = self.state.records.slot(at).expires_at_ms;
         let deadline_ms = self.now_ms.saturating_add(timeout_ms).min(expires_at_ms);
         let node = self.node_of(command);
+        // A claim that is renewed was counted when it was made.
+        let counts = cause == Cause::Claimed && self.state.rules.keeps_bounds();
         self.change(at, cause, |slot, side| {
             slot.phase = Phase::InFlight;
             slot.at_ms = deadline_ms;
@@ -117,6 +126,9 @@ impl Apply<'_> {
             });
             if let Some(node) = node {
                 side.take_node(node);
+            }
+            if counts {
+                side.count(command.joiner);
             }
         });
         BeginOutcome::Granted {

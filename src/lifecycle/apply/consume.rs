@@ -49,6 +49,7 @@ impl Apply<'_> {
                 barred: None,
                 contested: false,
             });
+            side.forget_claims();
         });
         self.succeed(at);
         ConsumeOutcome::Admitted {

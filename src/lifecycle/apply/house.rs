@@ -35,13 +35,16 @@ pub(super) fn change(operation: &Operation, outcome: &Outcome) -> Option<HouseCh
 
 impl Apply<'_> {
     pub(super) fn configure(&mut self, settings: &Settings) -> ConfigureOutcome {
-        if *settings == self.state.settings {
+        let mut settings = settings.clone().by_rules(self.state.rules_version());
+        // As proposed by who has not heard yet that later rules are in force: what it does not say stays.
+        settings.namespaces = settings.namespaces.or(self.state.settings.namespaces);
+        if settings == self.state.settings {
             return ConfigureOutcome::Unchanged;
         }
         if !settings.is_acceptable() {
             return ConfigureOutcome::Refused(Box::new(self.state.settings.clone()));
         }
-        self.state.settings = settings.clone();
+        self.state.settings = settings;
         self.state.rebuild_schedules();
         ConfigureOutcome::Changed
     }
@@ -63,7 +66,12 @@ impl Apply<'_> {
             None => RaiseRulesOutcome::Unknown,
             Some(to) if to <= self.state.rules => RaiseRulesOutcome::Known,
             Some(to) => {
+                let kept_bounds = self.state.rules.keeps_bounds();
                 self.state.rules = to;
+                if to.keeps_bounds() && !kept_bounds {
+                    self.keep_marks();
+                    self.state.settings.namespaces.get_or_insert_default();
+                }
                 RaiseRulesOutcome::Raised
             }
         }

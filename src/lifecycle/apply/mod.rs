@@ -24,7 +24,7 @@ impl State {
     /// Applies the command at this place of the log.
     pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
         match self.rules {
-            RulesVersion::V1 | RulesVersion::V2 => {
+            RulesVersion::V1 | RulesVersion::V2 | RulesVersion::V3 => {
                 Apply::new(self, index, command.at_ms).run(&command.operation)
             }
         }
@@ -65,7 +65,10 @@ impl<'a> Apply<'a> {
             Operation::Sweep(command) => Outcome::Sweep(self.sweep(command)),
             Operation::Forget(command) => Outcome::Forget(self.forget(command)),
             Operation::Configure(settings) => Outcome::Configure(self.configure(settings)),
-            Operation::AdoptKey(key) => Outcome::AdoptKey(self.state.keys.adopt(key)),
+            Operation::AdoptKey(key) => {
+                let keeps_bounds = self.state.rules.keeps_bounds();
+                Outcome::AdoptKey(self.state.keys.adopt(key, keeps_bounds))
+            }
             Operation::Founded(founded) => Outcome::Founded(self.found(founded)),
             Operation::RaiseRules(raise) => Outcome::RaiseRules(self.raise_rules(*raise)),
         };
@@ -155,6 +158,7 @@ impl<'a> Apply<'a> {
             slot.aborted = reason;
             slot.at_ms = now_ms;
             side.let_go();
+            side.forget_claims();
         });
     }
 

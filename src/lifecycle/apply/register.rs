@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use super::Apply;
 use crate::faults::{self, Fault};
 use crate::lifecycle::command::{OfflineRegistration, Register};
-use crate::lifecycle::outcome::{BeginOutcome, Cause, Refusal, RegisterOutcome};
+use crate::lifecycle::outcome::{BeginOutcome, Cause, NamespaceBound, Refusal, RegisterOutcome};
 use crate::lifecycle::record::{IssuanceEntry, Phase, Reason};
-use crate::lifecycle::state::{Resource, Side, Slot, Source};
+use crate::lifecycle::state::{Claims, Resource, Side, Slot, Source};
 use crate::token::{Purpose, TokenId};
 
 impl Apply<'_> {
@@ -77,11 +77,14 @@ impl Apply<'_> {
             Ok(key) => key,
             Err(refusal) => return RegisterOutcome::Refused(refusal),
         };
-        if let Some(at) = former.and_then(|entry| self.state.record_of(entry))
-            && !self.phase(at).is_terminal()
-        {
-            self.abort_live(at, Reason::Superseded);
+        let former_at = former.and_then(|entry| self.state.record_of(entry));
+        if let Some(at) = former_at {
+            if !self.phase(at).is_terminal() {
+                self.abort_live(at, Reason::Superseded);
+            }
+            self.drop_predecessor(at);
         }
+        let predecessor = former_at.map(|at| self.state.records.slot(at).token_id);
         let aborted = command.revoked.then_some(Reason::Revoked);
         let phase = aborted.map_or(Phase::Issued, |_| Phase::Aborted);
         self.state.issuances.set(&IssuanceEntry {
@@ -111,8 +114,9 @@ impl Apply<'_> {
                     revision: command.revision,
                     reissue,
                     node_name: command.node_name.clone(),
+                    predecessor: predecessor.filter(|_| self.state.rules.keeps_bounds()),
                     in_flight_timeout_ms: command.in_flight_timeout_ms,
-                    max_claims: command.max_claims,
+                    claims: command.max_claims.map(|max| Box::new(Claims::up_to(max))),
                     bindings: command.bindings.clone(),
                 }),
                 last_failure: None,
@@ -122,6 +126,28 @@ impl Apply<'_> {
         let cause = aborted.map_or(Cause::Registered, Cause::Aborted);
         let at = self.insert(slot, side, cause);
         RegisterOutcome::Created(self.view(at))
+    }
+
+    /// Drops what came before the former token of a name, unless a machine was admitted by it: so that somebody who raises the
+    /// revision over and over makes nothing grow. The former one itself stays, for the status and the Secret that tell of it.
+    /// A token of a resource without a record is refused, and no other is registered by its name.
+    fn drop_predecessor(&mut self, of: u32) {
+        let (slot, side) = self.state.records.parts(of);
+        let of_id = slot.token_id;
+        let Some(resource) = side.and_then(Side::resource) else {
+            return;
+        };
+        let found = resource
+            .predecessor
+            .and_then(|token_id| self.state.records.find(&token_id));
+        let Some(at) = found else { return };
+        // Whoever mints offline may have taken the id meanwhile.
+        let its = self.state.records.side(at).and_then(Side::resource);
+        let is_its = its.is_some_and(|its| its.issuance == resource.issuance);
+        let is_unused = matches!(self.phase(at), Phase::Expired | Phase::Aborted);
+        if is_its && is_unused && self.state.records.slot(at).token_id != of_id {
+            self.forget_record(at);
+        }
     }
 
     fn check_registration(
@@ -153,7 +179,33 @@ impl Apply<'_> {
         if used_before || self.state.records.find(&command.token_id).is_some() {
             return Err(Refusal::IdInUse);
         }
+        self.check_namespace(command, former)?;
         Ok(key)
+    }
+
+    /// Whether the namespace may have this as well. By earlier rules it may.
+    fn check_namespace(
+        &self,
+        command: &Register,
+        former: Option<&IssuanceEntry>,
+    ) -> Result<(), Refusal> {
+        let Some(limits) = self.state.settings.namespaces else {
+            return Ok(());
+        };
+        let (namespace, uid) = (&command.issuance.namespace, &command.namespace_uid);
+        let (names, live) = self.state.issuances.usage(namespace, uid);
+        // What it takes the place of is its own, unless it was another namespace's of this name.
+        let former = former.filter(|entry| entry.namespace_uid == *uid);
+        let is_new = former.is_none();
+        let was_live = former.is_some_and(|entry| !entry.phase.is_terminal());
+        let full = |of, limit| Err(Refusal::NamespaceFull { of, limit });
+        if is_new && names >= limits.names {
+            return full(NamespaceBound::Names, limits.names);
+        }
+        if !command.revoked && !was_live && live >= limits.live_tokens {
+            return full(NamespaceBound::LiveTokens, limits.live_tokens);
+        }
+        Ok(())
     }
 
     /// Records a token minted without a server, on first sight.

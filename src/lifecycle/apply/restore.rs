@@ -3,11 +3,15 @@
 //! No command does this, for a store that runs is never restored: it is done to the state of a
 //! snapshot before a new store begins with it.
 
+use std::collections::HashSet;
+
 use super::Apply;
+use super::abort::FOR_EVER_MS;
+use crate::lifecycle::command::RaiseRules;
 use crate::lifecycle::outcome::Cause;
 use crate::lifecycle::record::Reason;
 use crate::lifecycle::restored::{Restore, RestoreRefusal, Restored};
-use crate::lifecycle::state::{Side, Source, State};
+use crate::lifecycle::state::{NO_KEY, Side, Source, State};
 
 impl State {
     /// This state as that of a new store. Time stands still, unless it is set back: what ends, ends at the state's own time.
@@ -41,6 +45,7 @@ impl State {
         let now_ms = self.now_ms;
         let ended = Apply::new(&mut self, restore.index, now_ms).end_all();
         self.keys.retire_all();
+        self.make_room_for_keys(restore.index);
         if let Some(to_ms) = restore.clock_ms.filter(|to_ms| *to_ms < now_ms) {
             self.set_clock_back(restore.index, to_ms);
         }
@@ -56,6 +61,31 @@ impl State {
 }
 
 impl State {
+    /// The new store needs keys of its own. Exported ones that no record names go, if there would be too little room.
+    fn make_room_for_keys(&mut self, index: u64) {
+        if !self.keys.is_crowded() {
+            return;
+        }
+        let all = self.records.sorted();
+        let named: HashSet<u16> = (all.iter().map(|at| self.records.slot(*at).key)).collect();
+        let places = self.keys.drop_exported(|at| named.contains(&at));
+        for at in all {
+            let slot = self.records.slot(at);
+            // A tombstone has none.
+            if let Some(place) = places.get(&slot.key).copied() {
+                let changed_at_index = slot.changed_at_index;
+                self.records
+                    .edit(at, changed_at_index, |slot, _| slot.key = place);
+            }
+        }
+        if self.keys.is_crowded() {
+            // By later rules retired keys take no room: no earlier release could go on with this store.
+            let now_ms = self.now_ms;
+            let to = Self::newest_rules();
+            Apply::new(self, index, now_ms).raise_rules(RaiseRules { to });
+        }
+    }
+
     /// Nothing has happened later than `to_ms` from here on. Nothing is live, and no key of before mints any more: to forget a
     /// record sooner than its own dates say lets nobody in.
     fn set_clock_back(&mut self, index: u64, to_ms: u64) {
@@ -101,8 +131,24 @@ impl Apply<'_> {
                 ended += 1;
             }
             self.end_redelivery(at);
+            self.shorten_mark(at);
         }
         ended
+    }
+
+    /// No token of a former key is good any more: a mark need not stay for ever, but as long as certificates may.
+    fn shorten_mark(&mut self, at: u32) {
+        let settings = &self.state.settings;
+        let longest_ms = (settings.max_token_ttl_ms).max(settings.longest_certificate_lifetime_ms);
+        let until_ms = self.now_ms.saturating_add(longest_ms);
+        let slot = *self.state.records.slot(at);
+        if slot.key == NO_KEY && slot.expires_at_ms == FOR_EVER_MS {
+            self.state
+                .records
+                .edit(at, slot.changed_at_index, |slot, _| {
+                    slot.expires_at_ms = until_ms;
+                });
+        }
     }
 
     fn end_redelivery(&mut self, at: u32) {

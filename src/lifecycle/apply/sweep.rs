@@ -46,7 +46,7 @@ impl Apply<'_> {
     }
 
     /// A record that time changes no more is due only when it may be forgotten.
-    fn forget_record(&mut self, at: u32) {
+    pub(super) fn forget_record(&mut self, at: u32) {
         let slot = *self.state.records.slot(at);
         let issuance = self.state.issuance_of(at);
         self.state.records.remove(at);

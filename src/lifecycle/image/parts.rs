@@ -6,7 +6,9 @@ use ipnet::IpNet;
 
 use crate::lifecycle::command::{Bindings, Failure};
 use crate::lifecycle::record::{Bar, Issuance, IssuanceEntry, LastFailure, Phase, Reason};
-use crate::lifecycle::state::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot, Source};
+use crate::lifecycle::state::{
+    Admitted, Claimed, Claims, Hold, NO_KEY, Resource, Side, Slot, Source,
+};
 use crate::token::{JoinerId, TokenId};
 
 use super::Put;
@@ -19,6 +21,8 @@ const OFFLINE: u8 = 1;
 const RESOURCE: u8 = 2;
 /// An offline one with its node's name: only in images of rules that keep it.
 const OFFLINE_WITH_NODE: u8 = 3;
+/// A resource's with a predecessor or claims that count: only in images of rules that keep them.
+const RESOURCE_WITH_PAST: u8 = 4;
 
 /// A record takes at least so many bytes.
 pub(super) const LEAST_RECORD: usize = 16 + 1 + 1 + 3 * 8;
@@ -30,6 +34,7 @@ pub(in crate::lifecycle) fn put_record(out: &mut Vec<u8>, slot: &Slot, side: Opt
     out.u8(slot.phase as u8);
     let source = side.map_or(&Source::Nothing, |side| &side.source);
     out.u8(match source {
+        Source::Resource { resource, .. } if has_past(resource) => RESOURCE_WITH_PAST,
         Source::Resource { .. } => RESOURCE,
         Source::Offline(_) => OFFLINE_WITH_NODE,
         Source::Nothing if slot.key == NO_KEY => TOMBSTONE,
@@ -51,6 +56,9 @@ pub(in crate::lifecycle) fn put_record(out: &mut Vec<u8>, slot: &Slot, side: Opt
                 out.u8(last.failure as u8);
                 out.u64(last.at_ms);
             });
+            if has_past(resource) {
+                put_past(out, resource);
+            }
         }
         Source::Offline(node) => out.text(node),
         Source::Nothing => {}
@@ -89,7 +97,7 @@ pub(super) fn read_record(from: &mut Reader<'_>) -> Read<(Slot, Side)> {
     let token_id = TokenId(from.array()?);
     let phase = phase(from.u8()?)?;
     let origin = from.u8()?;
-    if origin > OFFLINE_WITH_NODE {
+    if origin > RESOURCE_WITH_PAST {
         return Err(ImageError::Malformed("no such origin"));
     }
     let key = match origin {
@@ -100,15 +108,7 @@ pub(super) fn read_record(from: &mut Reader<'_>) -> Read<(Slot, Side)> {
     let expires_at_ms = from.u64()?;
     let changed_at_index = from.u64()?;
     let source = match origin {
-        RESOURCE => Source::Resource {
-            resource: Box::new(read_resource(from)?),
-            last_failure: from.option(|from| {
-                Ok(LastFailure {
-                    failure: failure(from.u8()?)?,
-                    at_ms: from.u64()?,
-                })
-            })?,
-        },
+        RESOURCE | RESOURCE_WITH_PAST => read_source(from, origin)?,
         OFFLINE_WITH_NODE => Source::Offline(from.text()?.into()),
         _ => Source::Nothing,
     };
@@ -161,6 +161,64 @@ pub(super) fn read_record(from: &mut Reader<'_>) -> Read<(Slot, Side)> {
     Ok((slot, Side { source, hold }))
 }
 
+/// Whether there is more to a resource's token than what was registered.
+fn has_past(resource: &Resource) -> bool {
+    resource.predecessor.is_some() || counted(resource).is_some()
+}
+
+/// The claims, if any counts.
+fn counted(resource: &Resource) -> Option<&Claims> {
+    let claims = resource.claims.as_deref();
+    claims.filter(|claims| claims.counted > 0)
+}
+
+fn put_past(out: &mut Vec<u8>, resource: &Resource) {
+    out.option(resource.predecessor, |out, id| out.bytes(id.as_bytes()));
+    out.option(counted(resource), |out, claims| {
+        out.u32(claims.counted);
+        out.length(claims.joiners.len());
+        for joiner in &claims.joiners {
+            out.bytes(joiner.as_bytes());
+        }
+    });
+}
+
+fn read_past(from: &mut Reader<'_>, resource: &mut Resource) -> Read<()> {
+    resource.predecessor = from.option(|from| from.array().map(TokenId))?;
+    if let Some((counted, joiners)) = from.option(|from| {
+        let counted = from.u32()?;
+        let joiners = (0..from.count(32)?)
+            .map(|_| from.array().map(JoinerId))
+            .collect::<Read<_>>()?;
+        Ok((counted, joiners))
+    })? {
+        let claims = resource.claims.as_mut();
+        let claims = claims.ok_or(ImageError::Malformed("claims that nothing counts"))?;
+        (claims.counted, claims.joiners) = (counted, joiners);
+    }
+    match has_past(resource) {
+        true => Ok(()),
+        false => Err(ImageError::Malformed("a past in which nothing was")),
+    }
+}
+
+fn read_source(from: &mut Reader<'_>, origin: u8) -> Read<Source> {
+    let mut resource = Box::new(read_resource(from)?);
+    let last_failure = from.option(|from| {
+        Ok(LastFailure {
+            failure: failure(from.u8()?)?,
+            at_ms: from.u64()?,
+        })
+    })?;
+    if origin == RESOURCE_WITH_PAST {
+        read_past(from, &mut resource)?;
+    }
+    Ok(Source::Resource {
+        resource,
+        last_failure,
+    })
+}
+
 pub(in crate::lifecycle) fn put_entry(out: &mut Vec<u8>, entry: &IssuanceEntry) {
     out.text(&entry.issuance.namespace);
     out.text(&entry.issuance.name);
@@ -205,7 +263,8 @@ fn put_resource(out: &mut Vec<u8>, resource: &Resource) {
     out.u32(resource.reissue);
     out.text(&resource.node_name);
     out.option(resource.in_flight_timeout_ms, Put::u64);
-    out.option(resource.max_claims, Put::u32);
+    let max_claims = resource.claims.as_ref().map(|claims| claims.max);
+    out.option(max_claims, Put::u32);
     out.length(resource.bindings.source_cidrs.len());
     for cidr in &resource.bindings.source_cidrs {
         put_address(out, Some(cidr.addr()));
@@ -226,7 +285,10 @@ fn read_resource(from: &mut Reader<'_>) -> Read<Resource> {
         reissue: from.u32()?,
         node_name: from.text()?.to_owned(),
         in_flight_timeout_ms: from.option(Reader::u64)?,
-        max_claims: from.option(Reader::u32)?,
+        predecessor: None,
+        claims: from
+            .option(Reader::u32)?
+            .map(|max| Box::new(Claims::up_to(max))),
         bindings: Bindings {
             source_cidrs: (0..from.count(6)?)
                 .map(|_| read_cidr(from))

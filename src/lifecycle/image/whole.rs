@@ -1,7 +1,7 @@
 //! The whole image: what there is once, then the issuances, then the records, then the hash.
 
 use crate::faults::{self, Fault};
-use crate::lifecycle::command::{AdoptKey, Founded, Settings};
+use crate::lifecycle::command::{AdoptKey, Founded, NamespaceLimits, Settings};
 use crate::lifecycle::hash::StateHash;
 use crate::lifecycle::restored::Restored;
 use crate::lifecycle::state::{RulesVersion, State};
@@ -115,7 +115,7 @@ fn read_globals(from: &mut Reader<'_>) -> Read<State> {
     let rules = from.u32()?;
     let rules = RulesVersion::from_number(rules).ok_or(ImageError::UnknownRules(rules))?;
     let now_ms = from.u64()?;
-    let settings = read_settings(from)?;
+    let settings = read_settings(from, rules)?;
     if !settings.is_acceptable() {
         return Err(ImageError::Malformed("settings that cannot be"));
     }
@@ -140,9 +140,14 @@ fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     out.u64(settings.reissue_interval_ms);
     out.u8(settings.supersede.into());
     out.option(settings.remember_issuances_ms, Put::u64);
+    // By rules that know them there always are.
+    if let Some(limits) = settings.namespaces {
+        out.u32(limits.live_tokens);
+        out.u32(limits.names);
+    }
 }
 
-fn read_settings(from: &mut Reader<'_>) -> Read<Settings> {
+fn read_settings(from: &mut Reader<'_>, rules: RulesVersion) -> Read<Settings> {
     Ok(Settings {
         max_token_ttl_ms: from.u64()?,
         max_clock_skew_ms: from.u64()?,
@@ -153,6 +158,13 @@ fn read_settings(from: &mut Reader<'_>) -> Read<Settings> {
         reissue_interval_ms: from.u64()?,
         supersede: from.bool()?,
         remember_issuances_ms: from.option(Reader::u64)?,
+        namespaces: match rules.keeps_bounds() {
+            true => Some(NamespaceLimits {
+                live_tokens: from.u32()?,
+                names: from.u32()?,
+            }),
+            false => None,
+        },
     })
 }
 

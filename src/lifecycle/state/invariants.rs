@@ -50,6 +50,11 @@ impl State {
             self.check_entry(&entry)?;
         }
         self.check_restored()?;
+        must(
+            self.settings.namespaces.is_some() == self.rules.keeps_bounds(),
+            "a namespace has bounds by later rules, and always by them",
+            "",
+        )?;
         self.check_indices()?;
         let from_scratch = self.hash_of(
             self.records.sum_from_scratch(),
@@ -115,7 +120,45 @@ impl State {
                 must(nobody, "a dead token is held by nobody", id)?;
             }
         }
+        self.check_past(slot, side)?;
         self.check_origin(slot, side)
+    }
+
+    /// What is known of who claimed it, and of the token before it.
+    fn check_past(&self, slot: &Slot, side: Option<&Side>) -> Check {
+        let resource = side.and_then(Side::resource);
+        let predecessor = resource.and_then(|resource| resource.predecessor);
+        must(
+            predecessor.is_none()
+                || self.rules.keeps_bounds() && predecessor != Some(slot.token_id),
+            "a predecessor is another token, and known by later rules",
+            id(slot),
+        )?;
+        let claims = resource.and_then(|resource| resource.claims.as_deref());
+        let Some(claims) = claims.filter(|claims| claims.counted > 0) else {
+            return must(
+                claims.is_none_or(|claims| claims.joiners.is_empty()),
+                "each joiner that is remembered counts",
+                id(slot),
+            );
+        };
+        must(
+            self.rules.keeps_bounds() && !slot.phase.is_terminal(),
+            "claims are counted by later rules, while the token is live",
+            id(slot),
+        )?;
+        must(
+            claims.counted <= claims.max.min(slot.attempts),
+            "no more claims count than there were and than there may be",
+            id(slot),
+        )?;
+        let distinct: HashSet<_> = claims.joiners.iter().collect();
+        let remembered = limits::COUNTED_JOINERS.min(claims.counted as usize);
+        must(
+            distinct.len() == claims.joiners.len() && claims.joiners.len() == remembered,
+            "each joiner that is remembered counts",
+            id(slot),
+        )
     }
 
     fn check_origin(&self, slot: &Slot, side: Option<&Side>) -> Check {
@@ -253,10 +296,12 @@ impl State {
             "",
         )?;
         let ages = self.settings.remember_issuances_ms.is_some();
-        let mut uses = std::collections::HashMap::<u32, u32>::new();
+        let mut uses = std::collections::HashMap::<u32, (u32, u32)>::new();
         for (at, entry) in issuances.entries.iter() {
-            *uses.entry(entry.namespace).or_default() += 1;
             let view = issuances.view(at);
+            let (names, live) = uses.entry(entry.namespace).or_default();
+            *names += 1;
+            *live += u32::from(!view.phase.is_terminal());
             must(
                 issuances.find(&view.issuance) == Some(at),
                 "an issuance is found by its name",
@@ -271,8 +316,8 @@ impl State {
         }
         for (at, namespace) in issuances.namespaces.iter() {
             must(
-                uses.remove(&at) == Some(namespace.uses),
-                "a namespace is kept while it is used",
+                uses.remove(&at) == Some((namespace.uses, namespace.live)),
+                "a namespace is kept while it is used, and what is in it is counted",
                 &namespace.name,
             )?;
         }

@@ -72,6 +72,12 @@ impl Issuances {
             .copied()
     }
 
+    /// How many names are remembered of this namespace, and how many of them have a live token.
+    pub fn usage(&self, namespace: &str, uid: &str) -> (u32, u32) {
+        let known = self.namespaces.named(namespace, uid);
+        known.map_or((0, 0), |known| (known.uses, known.live))
+    }
+
     pub fn token_id(&self, at: u32) -> TokenId {
         self.entries[at].token_id
     }
@@ -146,6 +152,8 @@ impl Issuances {
             hasher.hash_one((&*namespaces.get(entry.namespace).name, &*entry.name))
         };
         self.table.insert_unique(hash(at), at, |other| hash(*other));
+        let is_live = !entry.phase.is_terminal();
+        self.namespaces.count_live(namespace, false, is_live);
         self.sum.add(self.hash(at));
         at
     }
@@ -156,6 +164,8 @@ impl Issuances {
         self.sum.subtract(self.hash(at));
         change(&mut view);
         let entry = &mut self.entries[at];
+        let [was, is] = [entry.phase, view.phase].map(|phase| !phase.is_terminal());
+        self.namespaces.count_live(entry.namespace, was, is);
         entry.last_admission = view.last_admission;
         entry.phase = view.phase;
         entry.aborted = view.aborted;
@@ -172,7 +182,10 @@ impl Issuances {
         if let Ok(found) = self.table.find_entry(hash, |other| *other == at) {
             found.remove();
         }
-        self.namespaces.release(self.entries[at].namespace);
+        let entry = &self.entries[at];
+        let (namespace, was) = (entry.namespace, !entry.phase.is_terminal());
+        self.namespaces.count_live(namespace, was, false);
+        self.namespaces.release(namespace);
         self.entries.remove(at);
     }
 

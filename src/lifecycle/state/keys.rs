@@ -1,20 +1,28 @@
-//! The signing keys that were adopted. None is ever dropped while the state lives: a restore retires
-//! them, and they stay known so that none of them is taken for a new one.
+//! The signing keys that were adopted. None is dropped while a store lives: a restore retires them, and they stay known so that
+//! none of them is taken for a new one.
+
+use std::collections::HashMap;
 
 use crate::lifecycle::command::AdoptKey;
 use crate::lifecycle::limits;
 use crate::lifecycle::outcome::AdoptKeyOutcome;
-use crate::token::{KeyId, Purpose};
+use crate::token::{Fingerprint, KeyId, Purpose};
 
 use super::slot::NO_KEY;
 
-const _: () = assert!(limits::KEYS < NO_KEY as usize);
+/// A record names its key by a number below this.
+const PLACES: usize = NO_KEY as usize;
+
+const _: () = assert!(2 * limits::KEYS < PLACES);
 
 #[derive(Debug, Clone, Default)]
 pub(in crate::lifecycle) struct Keys {
     all: Vec<AdoptKey>,
     /// So many of the first were retired by a restore: they mint nothing any more.
     retired: usize,
+    // Neither an id nor a fingerprint is in it twice.
+    by_id: HashMap<KeyId, u16>,
+    by_fingerprint: HashMap<Fingerprint, u16>,
 }
 
 impl Keys {
@@ -34,9 +42,9 @@ impl Keys {
 
     /// A key that mints.
     pub fn find(&self, key_id: &KeyId) -> Option<(u16, &AdoptKey)> {
-        let keys = self.all.iter().enumerate().skip(self.retired);
-        let (at, key) = keys.into_iter().find(|(_, key)| key.key_id == *key_id)?;
-        Some((u16::try_from(at).ok()?, key))
+        let at = *self.by_id.get(key_id)?;
+        let key = self.get(at)?;
+        (usize::from(at) >= self.retired).then_some((at, key))
     }
 
     /// The key of a record, whether it still mints or not.
@@ -46,31 +54,73 @@ impl Keys {
 
     /// Makes a key known. Of a NodeDB secret the maximum TTL is no part of the key but configured
     /// beside it: it is changed.
-    pub fn adopt(&mut self, key: &AdoptKey) -> AdoptKeyOutcome {
-        let is_retired = |known: &AdoptKey| known.fingerprint == key.fingerprint;
-        if self.retired().iter().any(is_retired) {
+    pub fn adopt(&mut self, key: &AdoptKey, keeps_bounds: bool) -> AdoptKeyOutcome {
+        let alike = self.by_fingerprint.get(&key.fingerprint).copied();
+        if alike.is_some_and(|at| usize::from(at) < self.retired) {
             return AdoptKeyOutcome::Retired;
         }
-        let full = self.all.len() >= limits::KEYS;
         // A retired one that it clashes with has another fingerprint: it is neither known nor the same secret.
-        match self.all.iter_mut().find(|known| clash(known, key)) {
+        let clash = alike.or_else(|| self.by_id.get(&key.key_id).copied());
+        let full = self.is_full(key.purpose, keeps_bounds);
+        match clash.and_then(|at| self.all.get_mut(usize::from(at))) {
             Some(known) if known == key => AdoptKeyOutcome::Known,
             Some(known) if is_same_nodedb_secret(known, key) => {
                 known.max_ttl_ms = key.max_ttl_ms;
                 AdoptKeyOutcome::Adopted
             }
             Some(_) => AdoptKeyOutcome::Conflict,
-            None if full || !key.fits() => AdoptKeyOutcome::Refused,
-            None => {
-                self.all.push(key.clone());
-                AdoptKeyOutcome::Adopted
-            }
+            None if !key.fits() => AdoptKeyOutcome::Refused,
+            None if full => AdoptKeyOutcome::Full,
+            None => match self.add(key.clone()) {
+                Some(()) => AdoptKeyOutcome::Adopted,
+                None => AdoptKeyOutcome::Full,
+            },
         }
+    }
+
+    /// Retired ones take no room, and exported ones leave some to the others. By the rules before the third all are alike.
+    fn is_full(&self, purpose: Purpose, keeps_bounds: bool) -> bool {
+        match (keeps_bounds, purpose) {
+            (false, _) => self.all.len() >= limits::KEYS,
+            (true, Purpose::Offline) => self.in_force().len() >= limits::KEYS - limits::OWN_KEYS,
+            (true, Purpose::Resource | Purpose::NodeDb) => self.in_force().len() >= limits::KEYS,
+        }
+    }
+
+    /// `None`: no record could name it.
+    fn add(&mut self, key: AdoptKey) -> Option<()> {
+        let at = u16::try_from(self.all.len()).ok()?;
+        if usize::from(at) >= PLACES {
+            return None;
+        }
+        self.by_id.insert(key.key_id, at);
+        self.by_fingerprint.insert(key.fingerprint, at);
+        self.all.push(key);
+        Some(())
+    }
+
+    /// No more room is left than the operator's own keys may need, by whatever rules.
+    pub fn is_crowded(&self) -> bool {
+        self.all.len() >= limits::KEYS - limits::OWN_KEYS
     }
 
     /// From now on no key that is known mints.
     pub fn retire_all(&mut self) {
         self.retired = self.all.len();
+    }
+
+    /// Drops those exported keys that no record names, once all are retired. Each was derived from the master key of a former store:
+    /// none can be exported again. Where each key lies from now on.
+    pub fn drop_exported(&mut self, is_named: impl Fn(u16) -> bool) -> HashMap<u16, u16> {
+        let former = std::mem::take(self);
+        let mut places = HashMap::new();
+        for (at, key) in (0u16..).zip(former.all) {
+            if (key.purpose != Purpose::Offline || is_named(at)) && self.add(key).is_some() {
+                places.insert(at, u16::try_from(places.len()).unwrap_or(NO_KEY));
+            }
+        }
+        self.retire_all();
+        places
     }
 
     /// Says of an image's keys how many of the first are retired. `None`: there are not so many.
@@ -81,13 +131,13 @@ impl Keys {
 
     /// Adds the next key of an image. `None`: it could not have been adopted.
     pub fn restore(&mut self, key: AdoptKey) -> Option<()> {
-        let is_new = !self.all.iter().any(|known| clash(known, &key));
-        (is_new && matches!(self.adopt(&key), AdoptKeyOutcome::Adopted)).then_some(())
+        let is_known = self.by_id.contains_key(&key.key_id)
+            || self.by_fingerprint.contains_key(&key.fingerprint);
+        if is_known || !key.fits() {
+            return None;
+        }
+        self.add(key)
     }
-}
-
-fn clash(known: &AdoptKey, key: &AdoptKey) -> bool {
-    known.key_id == key.key_id || known.fingerprint == key.fingerprint
 }
 
 fn is_same_nodedb_secret(known: &AdoptKey, key: &AdoptKey) -> bool {

@@ -12,16 +12,17 @@ mod slot;
 mod tests;
 mod view;
 
-use super::command::{AdoptKey, Founded, KEEPS_NODES, Settings};
+use super::command::{AdoptKey, Founded, KEEPS_BOUNDS, KEEPS_NODES, Settings};
 use super::hash::{Kind, StateHash, Sum};
 use super::image::put_globals;
 use super::restored::Restored;
+use crate::token::KeyId;
 
 pub use invariants::InvariantViolation;
 pub(super) use issuances::Issuances;
 pub(super) use keys::Keys;
 pub(super) use records::Records;
-pub(super) use slot::{Admitted, Claimed, Hold, NO_KEY, Resource, Side, Slot, Source};
+pub(super) use slot::{Admitted, Claimed, Claims, Hold, NO_KEY, Resource, Side, Slot, Source};
 
 /// The state: changed by [`State::apply`] alone, the same for all who applied the same commands.
 #[derive(Clone)]
@@ -45,6 +46,9 @@ pub(super) enum RulesVersion {
     /// The node of a token minted offline is kept while somebody holds it.
     #[cfg_attr(feature = "first-rules", expect(dead_code))]
     V2 = KEEPS_NODES,
+    /// A joiner counts once, what was aborted by its id stays so, and what a namespace or a key may take has bounds.
+    #[cfg_attr(feature = "first-rules", expect(dead_code))]
+    V3 = KEEPS_BOUNDS,
 }
 
 impl RulesVersion {
@@ -53,13 +57,15 @@ impl RulesVersion {
             1 => Some(Self::V1),
             #[cfg(not(feature = "first-rules"))]
             2 => Some(Self::V2),
+            #[cfg(not(feature = "first-rules"))]
+            3 => Some(Self::V3),
             _ => None,
         }
     }
 
     /// The latest that this release knows.
     #[cfg(not(feature = "first-rules"))]
-    pub const NEWEST: Self = Self::V2;
+    pub const NEWEST: Self = Self::V3;
     #[cfg(feature = "first-rules")]
     pub const NEWEST: Self = Self::V1;
 
@@ -67,7 +73,15 @@ impl RulesVersion {
     pub const fn keeps_nodes(self) -> bool {
         match self {
             Self::V1 => false,
-            Self::V2 => true,
+            Self::V2 | Self::V3 => true,
+        }
+    }
+
+    /// What the third rules say is in force.
+    pub const fn keeps_bounds(self) -> bool {
+        match self {
+            Self::V1 | Self::V2 => false,
+            Self::V3 => true,
         }
     }
 }
@@ -75,7 +89,8 @@ impl RulesVersion {
 impl State {
     /// The state of an empty log.
     pub fn new() -> Self {
-        Self::with(RulesVersion::V1, 0, Settings::default(), None)
+        let settings = Settings::default().by_rules(RulesVersion::V1 as u32);
+        Self::with(RulesVersion::V1, 0, settings, None)
     }
 
     pub(super) fn with(
@@ -106,6 +121,16 @@ impl State {
         let mut keys = self.keys.in_force().to_vec();
         keys.sort_unstable_by_key(|key| key.key_id);
         keys
+    }
+
+    /// The adopted key of this id, if it mints.
+    pub fn key(&self, key_id: &KeyId) -> Option<&AdoptKey> {
+        self.keys.find(key_id).map(|(_, key)| key)
+    }
+
+    /// How many adopted keys mint. None goes while the store lives.
+    pub fn key_count(&self) -> usize {
+        self.keys.in_force().len()
     }
 
     /// The keys that a restore retired, in the order of their adoption. None of them is adopted again.
@@ -154,7 +179,8 @@ impl State {
     pub fn next_due_ms(&self) -> Option<u64> {
         let record = self.records.next_due().map(|(due_ms, _)| due_ms);
         let entry = self.issuances.next_due().map(|(due_ms, _)| due_ms);
-        record.into_iter().chain(entry).min()
+        let next = record.into_iter().chain(entry).min();
+        next.filter(|due_ms| *due_ms < u64::MAX)
     }
 
     /// The hash of all of it. Cheap: records and issuances were summed up as they changed.

@@ -19,6 +19,8 @@ pub(super) struct Namespace {
     pub uid: Box<str>,
     /// How many issuances are in it.
     pub uses: u32,
+    /// Of these, how many have a live token.
+    pub live: u32,
 }
 
 impl Namespaces {
@@ -34,6 +36,23 @@ impl Namespaces {
         &self.all[at]
     }
 
+    fn find(&self, name: &str, uid: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one((name, uid));
+        let is_it = |at: &u32| *self.all[*at].name == *name && *self.all[*at].uid == *uid;
+        self.table.find(hash, is_it).copied()
+    }
+
+    /// The namespace, if anything is in it.
+    pub fn named(&self, name: &str, uid: &str) -> Option<&Namespace> {
+        self.find(name, uid).map(|at| self.get(at))
+    }
+
+    /// The token of an issuance in it came to life, or ended.
+    pub fn count_live(&mut self, at: u32, was: bool, is: bool) {
+        let live = &mut self.all[at].live;
+        *live = *live - u32::from(was) + u32::from(is);
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Namespace)> {
         self.all.iter()
     }
@@ -41,18 +60,16 @@ impl Namespaces {
     /// The number of this namespace for one more use.
     pub fn take(&mut self, name: &str, uid: &str) -> u32 {
         let hash = self.hasher.hash_one((name, uid));
-        let all = &mut self.all;
-        let known = self
-            .table
-            .find(hash, |at| *all[*at].name == *name && *all[*at].uid == *uid);
-        if let Some(at) = known.copied() {
-            all[at].uses += 1;
+        if let Some(at) = self.find(name, uid) {
+            self.all[at].uses += 1;
             return at;
         }
+        let all = &mut self.all;
         let at = all.insert(Namespace {
             name: name.into(),
             uid: uid.into(),
             uses: 1,
+            live: 0,
         });
         let hasher = &self.hasher;
         self.table.insert_unique(hash, at, |other| {

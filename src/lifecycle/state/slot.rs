@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::lifecycle::command::Bindings;
+use crate::lifecycle::limits;
 use crate::lifecycle::record::{Bar, Issuance, LastFailure, Phase, Reason};
 use crate::token::{JoinerId, TokenId};
 
@@ -66,8 +67,41 @@ pub(in crate::lifecycle) struct Resource {
     pub reissue: u32,
     pub node_name: String,
     pub in_flight_timeout_ms: Option<u64>,
-    pub max_claims: Option<u32>,
+    /// The token that this one took the place of, whatever became of it.
+    pub predecessor: Option<TokenId>,
+    /// Of a token that only so many may claim.
+    pub claims: Option<Box<Claims>>,
     pub bindings: Bindings,
+}
+
+/// By how many joiners a token may be claimed, and who has claimed it while it is live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::lifecycle) struct Claims {
+    pub max: u32,
+    /// How many claims count: one of each joiner that is remembered, and each of the others.
+    pub counted: u32,
+    /// The first that claimed it, in their order.
+    pub joiners: Vec<JoinerId>,
+}
+
+impl Claims {
+    pub const fn up_to(max: u32) -> Self {
+        Self {
+            max,
+            counted: 0,
+            joiners: Vec::new(),
+        }
+    }
+
+    fn count(&mut self, joiner: JoinerId) {
+        if self.joiners.contains(&joiner) {
+            return;
+        }
+        self.counted = self.counted.saturating_add(1);
+        if self.joiners.len() < limits::COUNTED_JOINERS {
+            self.joiners.push(joiner);
+        }
+    }
 }
 
 /// Who has the token.
@@ -110,6 +144,27 @@ impl Side {
         match &self.source {
             Source::Resource { last_failure, .. } => *last_failure,
             _ => None,
+        }
+    }
+
+    fn claims_mut(&mut self) -> Option<&mut Claims> {
+        match &mut self.source {
+            Source::Resource { resource, .. } => resource.claims.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// The joiner has claimed the token.
+    pub fn count(&mut self, joiner: JoinerId) {
+        if let Some(claims) = self.claims_mut() {
+            claims.count(joiner);
+        }
+    }
+
+    /// The token has ended: who claimed it matters no more.
+    pub fn forget_claims(&mut self) {
+        if let Some(claims) = self.claims_mut() {
+            *claims = Claims::up_to(claims.max);
         }
     }
 

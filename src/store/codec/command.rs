@@ -8,7 +8,7 @@ use crate::lifecycle::command::{
     Abort, Acknowledge, AdoptKey, Begin, Bindings, Command, Consume, Failure, Forget, Founded,
     OfflineRegistration, Operation, RaiseRules, Register, Revert, Revoke, Settings, Sweep,
 };
-use crate::lifecycle::{Issuance, Reason, State};
+use crate::lifecycle::{Issuance, NamespaceLimits, Reason, State};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
 use super::{Malformed, Reader, Writer};
@@ -109,8 +109,9 @@ pub(crate) fn encode(command: &Command, w: &mut Writer) {
             issuance(w, &o.issuance);
         }
         Operation::Configure(o) => {
+            // The last two are there if they say something: without them every release can read this.
             w.number(CONFIGURE)
-                .array(9)
+                .array(if o.namespaces.is_some() { 11 } else { 9 })
                 .number(o.max_token_ttl_ms)
                 .number(o.max_clock_skew_ms)
                 .number(o.in_flight_timeout_ms)
@@ -120,6 +121,10 @@ pub(crate) fn encode(command: &Command, w: &mut Writer) {
                 .number(o.reissue_interval_ms)
                 .bool(o.supersede)
                 .option(o.remember_issuances_ms, put_number);
+            if let Some(limits) = o.namespaces {
+                w.number(limits.live_tokens.into())
+                    .number(limits.names.into());
+            }
         }
         Operation::AdoptKey(o) => {
             w.number(ADOPT_KEY)
@@ -232,7 +237,13 @@ pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Command, Malformed> {
             })
         }
         CONFIGURE => {
-            r.array(9)?;
+            let has_limits = match r.array_len()? {
+                9 => false,
+                11 if State::newest_rules() >= 3 => true,
+                other => {
+                    return Err(Malformed::new(format!("{other} fields instead of 9 or 11")));
+                }
+            };
             Operation::Configure(Settings {
                 max_token_ttl_ms: r.number()?,
                 max_clock_skew_ms: r.number()?,
@@ -243,6 +254,13 @@ pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Command, Malformed> {
                 reissue_interval_ms: r.number()?,
                 supersede: r.bool()?,
                 remember_issuances_ms: r.option(Reader::number)?,
+                namespaces: match has_limits {
+                    true => Some(NamespaceLimits {
+                        live_tokens: r.number_u32()?,
+                        names: r.number_u32()?,
+                    }),
+                    false => None,
+                },
             })
         }
         ADOPT_KEY => {
@@ -396,8 +414,12 @@ mod tests {
 
     #[test]
     fn every_operation_comes_back_as_it_was() {
-        let later = samples::operations_of_second_rules();
-        for operation in samples::operations().into_iter().chain(later) {
+        let all = [
+            samples::operations(),
+            samples::operations_of_second_rules(),
+            samples::operations_of_third_rules(),
+        ];
+        for operation in all.into_iter().flatten() {
             round_trip(operation);
         }
     }
@@ -425,6 +447,22 @@ mod tests {
             // The registration comes last: an array of three, with 9 + 1 + 9 bytes in it.
             assert_eq!(bytes[bytes.len() - 20], 0x83, "{bytes:02x?}");
         }
+    }
+
+    /// And what is proposed by the second rules is what the release before can read.
+    #[test]
+    fn by_the_second_rules_no_limits_of_namespaces_are_written() {
+        let configure = samples::operations_of_third_rules().pop().unwrap();
+        assert_eq!(configure.needs_rules(), Some(3));
+        assert_eq!(configure.clone().by_rules(3), configure);
+        let configure = configure.by_rules(2);
+        assert_eq!(configure.needs_rules(), None);
+        let mut w = Writer::new();
+        let at_ms = 1;
+        let operation = configure;
+        encode(&Command { at_ms, operation }, &mut w);
+        // Behind the array of three, the time and the number of the operation: an array of nine.
+        assert_eq!(w.into_bytes()[3], 0x89);
     }
 
     #[test]

@@ -90,8 +90,11 @@ impl Record {
                 Payload::Normal(proposal) => match &proposal.0.operation {
                     Operation::RaiseRules(_) => 2,
                     // What goes by later rules has fields that came with them.
-                    operation if operation.needs_rules().is_some() => 3,
-                    _ => 1,
+                    operation => match operation.needs_rules() {
+                        None => 1,
+                        Some(2) => 3,
+                        Some(_) => 4,
+                    },
                 },
                 _ => 1,
             },

@@ -5,7 +5,7 @@ use crate::lifecycle::command::{
     Abort, Acknowledge, AdoptKey, Begin, Bindings, Consume, Failure, Forget, Founded,
     OfflineRegistration, Operation, RaiseRules, Register, Revert, Revoke, Settings, Sweep,
 };
-use crate::lifecycle::{Issuance, Reason};
+use crate::lifecycle::{Issuance, NamespaceLimits, Reason};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
 /// Every operation, with every field in every form.
@@ -93,6 +93,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         reissue_interval_ms: 7,
         supersede: true,
         remember_issuances_ms: Some(8),
+        namespaces: None,
     }));
     for number in 1..=3 {
         all.push(Operation::AdoptKey(AdoptKey {
@@ -128,4 +129,17 @@ pub(crate) fn operations_of_second_rules() -> Vec<Operation> {
         registration: Some(registration),
     };
     vec![RaiseRules { to: 2 }.into(), begin.into()]
+}
+
+/// Those that came with the third version of the rules.
+pub(crate) fn operations_of_third_rules() -> Vec<Operation> {
+    let namespaces = NamespaceLimits {
+        live_tokens: 9,
+        names: u32::MAX,
+    };
+    let configure = Settings {
+        namespaces: Some(namespaces),
+        ..Settings::default()
+    };
+    vec![RaiseRules { to: 3 }.into(), configure.into()]
 }

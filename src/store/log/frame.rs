@@ -15,8 +15,12 @@ use crate::token::StoreId;
 
 const MAGIC: &[u8; 8] = b"jtlog\r\n\x1a";
 /// The newest format that is written and read. The first is written until there is something that it cannot hold; the third
-/// came with the second version of the rules.
-pub(crate) const FORMAT: u32 = if State::newest_rules() < 2 { 2 } else { 3 };
+/// came with the second version of the rules, the fourth with the third.
+pub(crate) const FORMAT: u32 = match State::newest_rules() {
+    1 => 2,
+    2 => 3,
+    _ => 4,
+};
 pub(super) const HEADER: usize = 56;
 pub(super) const HEAD: usize = 20;
 /// What a disk writes at once: of a write that lost power each sector is there or is not.

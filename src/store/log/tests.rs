@@ -9,8 +9,8 @@ use openraft::async_runtime::Oneshot;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft_rt_tokio::TokioRuntime;
 
-use crate::lifecycle::Command;
 use crate::lifecycle::command::{RaiseRules, Sweep};
+use crate::lifecycle::{Command, Operation};
 use crate::store::OpenError;
 use crate::store::codec::{Base, Record, samples};
 use crate::store::disk::RealDisk;
@@ -273,11 +273,11 @@ fn a_later_format_is_refused_and_left_alone() {
     drop(written(dir.path()));
     let last = files(dir.path()).pop().unwrap();
     let mut bytes = fs::read(&last).unwrap();
-    bytes[8] = 4;
+    bytes[8] = 5;
     fs::write(&last, bytes).unwrap();
     assert_refused(
         dir.path(),
-        "has format 4, this release reads formats up to 3",
+        "has format 5, this release reads formats up to 4",
     );
 }
 
@@ -374,9 +374,21 @@ fn later_rules_begin_a_segment_of_the_second_format() {
 /// What came with the second rules begins a segment of the third format, which is read for ever: written once and never again.
 #[test]
 fn the_third_format_is_read_for_ever() {
-    let golden: &[u8] = include_bytes!("../../../tests/store/golden/log-3.segment");
+    let golden = include_bytes!("../../../tests/store/golden/log-3.segment");
+    is_read_for_ever(golden, samples::operations_of_second_rules(), 3);
+}
+
+/// And what came with the third rules one of the fourth.
+#[test]
+fn the_fourth_format_is_read_for_ever() {
+    let golden = include_bytes!("../../../tests/store/golden/log-4.segment");
+    is_read_for_ever(golden, samples::operations_of_third_rules(), 4);
+}
+
+/// First the rules are raised, then comes what they brought.
+fn is_read_for_ever(golden: &[u8], operations: Vec<Operation>, format: u32) {
     let records: Vec<Record> = (1..)
-        .zip(samples::operations_of_second_rules())
+        .zip(operations)
         .map(|(index, operation)| {
             let command = Command {
                 at_ms: 1_750_000_000_123,
@@ -389,7 +401,7 @@ fn the_third_format_is_read_for_ever() {
         })
         .collect();
     let formats: Vec<_> = records.iter().map(Record::format).collect();
-    assert_eq!(formats, [2, 3]);
+    assert_eq!(formats, [2, format]);
     let dir = tempfile::tempdir().unwrap();
     let mut log = recover(place(dir.path())).unwrap();
     log.segments.write(&records).unwrap();

@@ -57,6 +57,7 @@ pub struct ControllerMetrics {
     duration: Histogram,
     errors: Family<Category, Counter>,
     effects: Family<Effect, Counter>,
+    refusals: Family<Category, Counter>,
     replicas_wanted: Gauge,
     replicas_in_group: Gauge,
     watches: Gauge,
@@ -130,6 +131,7 @@ impl ControllerMetrics {
             duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             errors: Family::default(),
             effects: Family::default(),
+            refusals: Family::default(),
             replicas_wanted: Gauge::default(),
             replicas_in_group: Gauge::default(),
             watches: Gauge::default(),
@@ -156,6 +158,11 @@ impl ControllerMetrics {
             "effects",
             "Writes to the API server and proposals to the store by kind",
             metrics.effects.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Registrations that the store refused by why, such as namespace_live_tokens and namespace_names",
+            metrics.refusals.clone(),
         );
         registry.register(
             "replicas_wanted",
@@ -201,6 +208,11 @@ impl ControllerMetrics {
     /// A reconciliation failed; `category` is of the controller's closed set.
     pub fn failed(&self, category: &'static str) {
         self.errors.get_or_create(&Category { category }).inc();
+    }
+
+    /// The store refused a registration; `category` is of its closed set.
+    pub fn refused(&self, category: &'static str) {
+        self.refusals.get_or_create(&Category { category }).inc();
     }
 
     /// The StatefulSet has so many replicas, of which so many are let into the group.

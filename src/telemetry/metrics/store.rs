@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, watch};
 use crate::lifecycle::command::{AdoptKey, Founded};
 use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings};
 use crate::store::{Change, Committed, Health, StoreError, TokenStore};
-use crate::token::TokenId;
+use crate::token::{KeyId, TokenId};
 
 use super::Metrics;
 
@@ -187,6 +187,14 @@ impl TokenStore for MeteredStore {
 
     fn keys(&self) -> Vec<AdoptKey> {
         self.store.keys()
+    }
+
+    fn key(&self, key_id: &KeyId) -> Option<AdoptKey> {
+        self.store.key(key_id)
+    }
+
+    fn key_count(&self) -> usize {
+        self.store.key_count()
     }
 
     fn founded(&self) -> Option<Founded> {

@@ -1,7 +1,7 @@
 //! From a fresh resource to its token, and to the next.
 
 use super::*;
-use crate::lifecycle::outcome::Refusal;
+use crate::lifecycle::outcome::{NamespaceBound, Refusal};
 
 #[test]
 fn a_fresh_resource_is_registered_behind_its_finalizer() {
@@ -220,6 +220,13 @@ fn what_the_store_refuses_stalls_and_says_why() {
         stalled("KeyUnavailable")
     );
     assert_eq!(refused(Refusal::FieldTooLong), stalled("Refused"));
+    // Not looked at again soon: only who leaves makes room.
+    let (of, limit) = (NamespaceBound::Names, 7);
+    let mut full = stalled("NamespaceLimit");
+    let last = full.pop();
+    let mut plan = refused(Refusal::NamespaceFull { of, limit });
+    assert_ne!(plan.pop(), last);
+    assert_eq!(plan, full);
     let plan = scene.plan_after(RegisterOutcome::Refused(Refusal::TtlTooLong { limit_ms }));
     assert!(message(&plan, "Stalled").contains("more than the 3600 seconds"));
 }

@@ -7,7 +7,7 @@ use crate::lifecycle::command::{
 use crate::lifecycle::image::ImageError;
 use crate::lifecycle::record::{Bar, Issuance, Phase, Reason};
 use crate::lifecycle::state::RulesVersion;
-use crate::lifecycle::state::slot::{Hold, NO_KEY, Side, Slot, Source};
+use crate::lifecycle::state::slot::{Hold, NO_KEY, Resource, Side, Slot, Source};
 use crate::lifecycle::{Command, State};
 use crate::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
@@ -267,4 +267,82 @@ fn of_the_due_heap() {
     };
     state.records.slots[other].at_ms = 1;
     found(&state, "what is due first is found first");
+}
+
+/// By the third rules: a token that one of two joiners has claimed.
+fn counted() -> State {
+    let mut state = state();
+    apply(&mut state, RaiseRules { to: 3 });
+    let former = state.issuance(&name(ISSUED)).expect("an issuance");
+    let register = Register {
+        issuance: former.issuance,
+        namespace_uid: former.namespace_uid,
+        revision: 2,
+        spec_hash: [1; 32],
+        revoked: false,
+        reissue_if_unused: false,
+        token_id: COUNTED,
+        key_id: KeyId([1; 8]),
+        node_name: "n".into(),
+        ttl_ms: HOUR,
+        in_flight_timeout_ms: None,
+        max_claims: Some(2),
+        bindings: Bindings::default(),
+    };
+    apply(&mut state, register);
+    let begin = Begin {
+        token_id: COUNTED,
+        joiner: JoinerId([7; 32]),
+        holder: [1; 16],
+        address: None,
+        registration: None,
+    };
+    apply(&mut state, begin);
+    assert_eq!(state.check_invariants(), Ok(()));
+    state
+}
+
+const COUNTED: TokenId = TokenId([5; 16]);
+
+#[test]
+fn of_what_a_token_has_behind_it() {
+    let past = |rule: &str, change: fn(&mut Resource)| {
+        let mut state = counted();
+        let at = state.records.find(&COUNTED).expect("a record");
+        state.records.edit(at, 1, |_, side| {
+            let Source::Resource { resource, .. } = &mut side.source else {
+                panic!("no resource's");
+            };
+            change(resource);
+        });
+        found(&state, rule);
+        assert!(State::decode(&state.encode()).is_err(), "{rule}");
+    };
+    past("each joiner that is remembered counts", |resource| {
+        let claims = resource.claims.as_mut().expect("claims");
+        claims.joiners.clear();
+    });
+    past(
+        "no more claims count than there were and than there may be",
+        |resource| {
+            let claims = resource.claims.as_mut().expect("claims");
+            claims.counted = 2;
+            claims.joiners.push(JoinerId([8; 32]));
+        },
+    );
+    past(
+        "a predecessor is another token, and known by later rules",
+        |resource| resource.predecessor = Some(COUNTED),
+    );
+}
+
+#[test]
+fn of_the_bounds_of_namespaces() {
+    let mut state = counted();
+    state.settings.namespaces = None;
+    found(
+        &state,
+        "a namespace has bounds by later rules, and always by them",
+    );
+    assert!(State::decode(&state.encode()).is_err());
 }
