@@ -1,5 +1,6 @@
 //! What `serve` and `operator` can be told. `serve` reads it from a file; `operator` from its flags.
 
+mod defaults;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+pub use defaults::*;
 pub use limits::LimitsConfig;
 
 use super::duration::HumanDuration;
@@ -377,36 +379,6 @@ fn host_of(url: &str) -> Option<&str> {
         Some(v6) => v6.split_once(']').map(|(host, _)| host),
         None => authority.split(':').next(),
     }
-}
-
-/// The default of `listen`.
-pub fn default_listen() -> SocketAddr {
-    SocketAddr::from(([0_u16; 8], 8443))
-}
-
-/// The default of `metricsListen`.
-pub fn default_metrics_listen() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 9090))
-}
-
-/// The default of `probeListen`.
-pub fn default_probe_listen() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 8081))
-}
-
-/// The default of `certificateLifetime`: a week.
-pub const fn default_certificate_lifetime() -> HumanDuration {
-    HumanDuration::from_days(7)
-}
-
-/// The default of `nodedb.maxTtl`: an hour.
-pub const fn default_nodedb_max_ttl() -> HumanDuration {
-    HumanDuration::from_seconds(3600)
-}
-
-/// The default of `maxTokenTtl`: a week.
-pub const fn default_max_token_ttl() -> HumanDuration {
-    HumanDuration::from_days(7)
 }
 
 #[cfg(test)]
