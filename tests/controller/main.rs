@@ -12,6 +12,7 @@ mod marks;
 mod adoption;
 mod hostile;
 mod lifecycle;
+mod orphans;
 mod others;
 mod permissions;
 mod requests;

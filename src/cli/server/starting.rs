@@ -116,8 +116,8 @@ impl<'a> Starting<'a> {
         let mut replica = self.replica(opened, raft, guard.in_order());
         let stop = replica.mark.stop_token();
         replica.mark.spawn("mark", mark_keeper.run(stop));
+        replica.show_keys(guard.unseen());
         replica.parts.spawn_until_stop("key guard", guard.run());
-        replica.show_keys();
         match self.serve(&mut replica, lone_ports).await {
             Ok(()) => {
                 // Not before the door is open: whoever is told that it is ready goes there.

@@ -258,6 +258,10 @@ impl TokenStore for Behind {
         self.store().issuance(issuance)
     }
 
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.store().live_part(from)
+    }
+
     fn keys(&self) -> Vec<AdoptKey> {
         self.store().keys()
     }
