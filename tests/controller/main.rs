@@ -10,6 +10,7 @@ mod log;
 mod marks;
 
 mod adoption;
+mod finalizers;
 mod hostile;
 mod lifecycle;
 mod orphans;
