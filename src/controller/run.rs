@@ -39,6 +39,7 @@ use super::reconcile::Reconciler;
 use super::rewrites::Rewrites;
 use super::same_node::SameNode;
 use super::seen::{PAGE, Seen};
+use super::set_back::Asked;
 use super::view::issuance_of;
 use super::wake::Waker;
 
@@ -139,6 +140,7 @@ impl Operator {
             namespaces: Namespaces::default(),
             latest: Latest::default(),
             same_node: SameNode::default(),
+            asked: Asked::default(),
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();
