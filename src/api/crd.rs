@@ -18,7 +18,12 @@ const HEADER: &str = "\
 /// Far more than the operator has kinds of conditions.
 const MAX_CONDITIONS: i64 = 32;
 /// How long the texts of a condition may be, as Kubernetes' own kinds have it.
-const CONDITION_LENGTHS: [(&str, i64); 3] = [("type", 316), ("reason", 1_024), ("message", 32_768)];
+const CONDITION_LENGTHS: [(&str, i64); 4] = [
+    ("type", 316),
+    ("status", 16),
+    ("reason", 1_024),
+    ("message", 32_768),
+];
 
 /// The CustomResourceDefinition of `JoinToken`, as it is installed.
 pub fn crd() -> CustomResourceDefinition {
