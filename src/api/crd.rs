@@ -15,6 +15,16 @@ const HEADER: &str = "\
 # `jointoken crd` prints the same.
 ";
 
+/// Far more than the operator has kinds of conditions.
+const MAX_CONDITIONS: i64 = 32;
+/// How long the texts of a condition may be, as Kubernetes' own kinds have it.
+const CONDITION_LENGTHS: [(&str, i64); 4] = [
+    ("type", 316),
+    ("status", 16),
+    ("reason", 1_024),
+    ("message", 32_768),
+];
+
 /// The CustomResourceDefinition of `JoinToken`, as it is installed.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = JoinToken::crd();
@@ -76,6 +86,12 @@ fn complete(root: &mut JSONSchemaProps) {
     if let Some(conditions) = descend(root, &["status", "conditions"]) {
         conditions.x_kubernetes_list_type = Some("map".to_owned());
         conditions.x_kubernetes_list_map_keys = Some(vec!["type".to_owned()]);
+        conditions.max_items = Some(MAX_CONDITIONS);
+    }
+    for (field, max) in CONDITION_LENGTHS {
+        if let Some(text) = descend(root, &["status", "conditions", "items", field]) {
+            text.max_length = Some(max);
+        }
     }
     for rule in RULES {
         if let Some(schema) = descend(root, rule.at) {

@@ -286,6 +286,11 @@ impl JoinToken {
 /// The rules of the API server say the same of the spec; of a status they say nothing, and a name that is none
 /// (`../../other/secrets/x`) would lead elsewhere when it is put into a path.
 pub fn is_secret_name(name: &str) -> bool {
+    name.ends_with(SECRET_SUFFIX) && is_resource_name(name)
+}
+
+/// A resource can have this name: an RFC 1123 subdomain.
+pub fn is_resource_name(name: &str) -> bool {
     let is_label = |label: &str| {
         let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let bytes = label.as_bytes();
@@ -295,7 +300,7 @@ pub fn is_secret_name(name: &str) -> bool {
                 .iter()
                 .all(|byte| is_alphanumeric(byte) || *byte == b'-')
     };
-    name.len() <= 253 && name.ends_with(SECRET_SUFFIX) && name.split('.').all(is_label)
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 #[cfg(test)]

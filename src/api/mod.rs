@@ -17,7 +17,7 @@ pub use crd::{crd, crd_yaml};
 pub use event_reasons::EventReason;
 pub use join_token::{
     Admission, JoinToken, JoinTokenSpec, MAX_INTEGER, ReissuePolicy, SecretRetention,
-    is_secret_name,
+    is_resource_name, is_secret_name,
 };
 pub use rules::{RULES, Rule};
 pub use status::{JoinTokenStatus, JoinerStatus, LastFailure, Phase};

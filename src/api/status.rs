@@ -36,6 +36,7 @@ pub struct JoinTokenStatus {
     /// The public name of the token. It is no secret: logs, events and audit lines show it, and
     /// certificates of the machine carry it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub token_id: Option<String>,
 
     /// When the token was issued.
@@ -62,6 +63,7 @@ pub struct JoinTokenStatus {
 
     /// The Secret that holds the token; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
 
     /// The last time that a claim came to nothing.
@@ -99,10 +101,12 @@ pub struct JoinTokenStatus {
 pub struct JoinerStatus {
     /// The machine's name: the one in its certificate. Known as soon as the token is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub node_name: Option<String>,
 
     /// The address from which it asked, as the operator saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub address: Option<String>,
 
     /// The SHA-256 of its public key (SubjectPublicKeyInfo in DER), 64 lowercase hexadecimal digits.
@@ -111,6 +115,7 @@ pub struct JoinerStatus {
         rename = "publicKeySha256",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(length(max = 128))]
     pub public_key_sha256: Option<String>,
 }
 
@@ -119,6 +124,7 @@ pub struct JoinerStatus {
 #[serde(rename_all = "camelCase")]
 pub struct LastFailure {
     /// What went wrong, one word in CamelCase.
+    #[schemars(length(max = 64))]
     pub reason: String,
     /// When.
     pub time: Time,

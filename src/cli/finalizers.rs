@@ -17,11 +17,9 @@ use super::exit::{EXIT_CODES, Exit, Failure};
 use super::kubernetes::Access;
 use super::output::Output;
 use crate::api::JoinToken;
-use crate::controller::{FINALIZER, is_away, told};
+use crate::controller::{FINALIZER, PAGE, is_away, told};
 use crate::token::is_node_name;
 
-/// So many at a time.
-const PAGE: u32 = 500;
 /// How often a JoinToken that somebody else changes at the same time is tried.
 const TRIES: usize = 5;
 /// The operator's StatefulSets, whatever their release is called.

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
+use kube::client::ClientBuilder;
 use kube::config::InClusterError;
 use kube::{Client, Config};
 
@@ -11,7 +13,9 @@ use super::exit::Failure;
 use super::kubeconfig::Found;
 use super::proxy::ProxyEnvironment;
 use super::statuses::Statuses;
-use crate::controller::{ApiProxy, FoundingConfigMap, SecretVault, told, told_of_credentials};
+use crate::controller::{
+    ApiProxy, Deadlines, FoundingConfigMap, SecretVault, told, told_of_credentials,
+};
 use crate::founding::{Cluster, whole};
 use crate::net::file_words;
 use crate::token::{StoreId, is_node_name};
@@ -21,6 +25,10 @@ pub const PREFIX: &str = "jointoken";
 
 /// By what the API server's own log and its flow control know us.
 const AGENT: &str = concat!("jointoken/", env!("CARGO_PKG_VERSION"));
+
+/// How long a connection may take to be made, and how long nothing may be taken of what is sent.
+const CONNECT: Duration = Duration::from_secs(10);
+const WRITE: Duration = Duration::from_secs(15);
 
 /// A way to a Kubernetes API.
 pub struct Access {
@@ -49,6 +57,9 @@ impl Access {
         };
         let agent = (USER_AGENT, HeaderValue::from_static(AGENT));
         access.config.headers.push(agent);
+        // Of the answer, and of a watch, the client's own deadlines see to it.
+        access.config.connect_timeout = Some(CONNECT);
+        access.config.write_timeout = Some(WRITE);
         Ok(access)
     }
 
@@ -82,7 +93,8 @@ impl Access {
     /// One line: it cannot be used.
     pub fn client(self) -> Result<Client, Failure> {
         let client = match self.proxy {
-            None => Client::try_from(self.config),
+            None => ClientBuilder::try_from(self.config)
+                .map(|builder| builder.with_layer(&Deadlines).build()),
             Some(proxy) => proxy.client(self.config),
         };
         client.map_err(|error| {

@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt};
 use super::exit::{Exit, Failure};
 use super::readable::Unreadable;
 use crate::api::{JoinToken, JoinTokenStatus};
-use crate::controller::{Seen, is_away, tells_of_store, told, told_store};
+use crate::controller::{PAGE, Seen, is_away, tells_of_store, told, told_store};
 use crate::founding::{FormerEpoch, FormerEpochs, Founding, Stranger, UNNAMED, VaultError};
 use crate::store::{Told, Witness};
 use crate::token::StoreId;
@@ -47,8 +47,6 @@ impl TakeOver {
 
 /// An API server that takes longer to list nothing much is as good as away.
 const ANSWER: Duration = Duration::from_secs(15);
-/// So many at a time.
-const PAGE: u32 = 500;
 
 /// The statuses of the JoinTokens that the operator serves.
 pub struct Statuses {

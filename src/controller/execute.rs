@@ -17,6 +17,7 @@ use crate::store::{TokenStore, submit};
 
 use super::effect::{Effect, Effected, Effects};
 use super::error::Error;
+use super::lean::MORE;
 use super::ownership::{CLAIM, claim};
 use super::publish::Publisher;
 use super::secret::SecretContent;
@@ -55,7 +56,10 @@ impl RealEffects {
         change: impl FnOnce(&mut Vec<String>),
         annotations: Value,
     ) -> Result<Effected, Error> {
-        let mut finalizers = resource.finalizers().to_vec();
+        let all = self.all_finalizers(resource).await;
+        let Some(mut finalizers) = all.map_err(Error::ReadResource)? else {
+            return Ok(Effected::Outdated);
+        };
         change(&mut finalizers);
         let patch = json!({ "metadata": {
             "resourceVersion": resource.metadata.resource_version,
@@ -67,6 +71,18 @@ impl RealEffects {
             .patch(&resource.name_any(), &patch_by_us(), &Patch::Merge(&patch))
             .await;
         resource_or_outdated(patched).map_err(Error::WriteFinalizer)
+    }
+
+    /// A patch replaces the list, so none of it may be missing. `None`: the resource has changed meanwhile.
+    async fn all_finalizers(&self, resource: &JoinToken) -> kube::Result<Option<Vec<String>>> {
+        if !resource.finalizers().iter().any(|name| name == MORE) {
+            return Ok(Some(resource.finalizers().to_vec()));
+        }
+        let namespace = resource.namespace().unwrap_or_default();
+        let api: Api<JoinToken> = Api::namespaced(self.client.clone(), &namespace);
+        let now = api.get_metadata_opt(&resource.name_any()).await?;
+        let same = now.filter(|now| now.resource_version() == resource.resource_version());
+        Ok(same.map(|now| now.finalizers().to_vec()))
     }
 
     async fn write_status(

@@ -8,6 +8,7 @@
 
 mod api_error;
 mod config;
+mod deadline;
 mod effect;
 mod error;
 mod execute;
@@ -16,7 +17,9 @@ mod founding_data;
 mod founding_object;
 mod frozen;
 mod latest;
+mod lean;
 mod namespaces;
+mod orphans;
 mod others;
 mod ownership;
 mod plan;
@@ -38,6 +41,7 @@ mod wake;
 
 pub use api_error::{is_away, told, told_of_credentials};
 pub use config::{ControllerConfig, Minting};
+pub use deadline::Deadlines;
 pub use effect::{Effect, Effected, Effects, Notice};
 pub use error::Error;
 pub use founding_object::FoundingConfigMap;
@@ -45,7 +49,7 @@ pub use ownership::{CLAIM, FormerStores, tells_of_store, told_store};
 pub use run::Operator;
 pub use scaling::{Leaving, Places, Scaling};
 pub use secret::SecretContent;
-pub use seen::Seen;
+pub use seen::{PAGE, Seen};
 pub use through_proxy::ApiProxy;
 pub use vault::SecretVault;
 pub use view::FINALIZER;

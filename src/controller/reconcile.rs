@@ -30,6 +30,7 @@ use super::refusal::{is_refused_with_namespace, told_of};
 use super::rewrites::{Pause, Rewrites};
 use super::same_node::SameNode;
 use super::seen::Seen;
+use super::set_back::Asked;
 use super::view::{View, issuance_of};
 
 /// How many looks one reconciliation takes before it lets others go first.
@@ -54,6 +55,7 @@ pub(super) struct Reconciler {
     pub namespaces: Namespaces,
     pub latest: Latest,
     pub same_node: SameNode,
+    pub asked: Asked,
 }
 
 /// What became of one look.
@@ -141,6 +143,9 @@ impl Reconciler {
         let pause = self.rewrites.pause(&resource, self.changed_at(&resource));
         if let Some(pause) = pause.filter(|pause| !pause.is_asked_anew) {
             return Ok(wait_for(pause));
+        }
+        if let Some(pause) = self.pause_if_ahead(&resource) {
+            return Ok(Looked::Settled(Some(in_ms(pause))));
         }
         let Some(mut view) = self.look(resource).await? else {
             return Ok(Looked::Gone);
@@ -308,8 +313,13 @@ impl Reconciler {
 
 /// Nothing is written until the pause is over.
 fn wait_for(pause: Pause) -> Looked {
-    let ms = u64::try_from(pause.remaining.as_millis()).unwrap_or(u64::MAX);
-    Looked::Settled(Some(ms.saturating_add(1)))
+    Looked::Settled(Some(in_ms(pause.remaining)))
+}
+
+/// Once so long has passed.
+fn in_ms(pause: Duration) -> u64 {
+    let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    ms.saturating_add(1)
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::future::{self, Either};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store, reflector};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -23,17 +26,20 @@ use crate::telemetry::metrics::{ControllerMetrics, Counted};
 
 use super::api_error::told_of_watch;
 use super::config::{ControllerConfig, Minting};
+use super::deadline::WATCH_SECS;
 use super::effect::Effects;
 use super::error::Error;
 use super::execute::RealEffects;
 use super::latest::Latest;
 use super::namespaces::Namespaces;
+use super::orphans::{Orphans, Sight};
 use super::others::Others;
 use super::ownership::{FormerStores, Scope};
 use super::reconcile::Reconciler;
 use super::rewrites::Rewrites;
 use super::same_node::SameNode;
-use super::seen::Seen;
+use super::seen::{PAGE, Seen};
+use super::set_back::Asked;
 use super::view::issuance_of;
 use super::wake::Waker;
 
@@ -134,21 +140,23 @@ impl Operator {
             namespaces: Namespaces::default(),
             latest: Latest::default(),
             same_node: SameNode::default(),
+            asked: Asked::default(),
         });
         let mut waker = Waker::default();
         let mut watches = Vec::new();
+        let (seen, sights) = unbounded();
+        let mut resources = Vec::new();
         for (api, namespace) in scopes(&self.client, &self.config.namespaces) {
-            let wakes = waker.add(namespace);
+            let wakes = waker.add(namespace.clone());
             let shutdown = shutdown.clone();
             let context = Arc::new(Context {
                 reconciler: reconciler.clone(),
                 failures: Mutex::default(),
             });
             let ended = context.clone();
-            let controller = Controller::new(api, watcher::Config::default());
-            let listed = controller.store();
-            let watched = listed.clone();
-            let scope = scope.clone();
+            let (controller, listed) = watched(api, seen.clone());
+            resources.push((namespace, listed.clone()));
+            let (watched, scope) = (listed.clone(), scope.clone());
             metrics.count_resources_by(move || counted(&watched, &scope));
             let stream = controller
                 .with_config(controller::Config::default().concurrency(CONCURRENCY))
@@ -166,12 +174,43 @@ impl Operator {
             });
         }
         let watches = pin!(future::join_all(watches));
-        let waker = pin!(waker.run(changes, health, self.keys_in_order));
-        if let Either::Right((_, watches)) = future::select(watches, waker).await {
+        let orphans = Orphans {
+            client: self.client,
+            store: reconciler.store.clone(),
+            effects: reconciler.effects.clone(),
+            metrics,
+            watched: resources,
+            sights,
+        };
+        let beside = future::join(
+            orphans.run(health.clone()),
+            waker.run(changes, health, self.keys_in_order),
+        );
+        if let Either::Right((_, watches)) = future::select(watches, pin!(beside)).await {
             // The store has gone first: nothing wakes any more, what runs is finished.
             watches.await;
         }
     }
+}
+
+/// A controller of what is watched, which tells what it has seen, and all that it watches.
+fn watched(api: Api<Seen>, seen: UnboundedSender<Sight>) -> (Controller<Seen>, Store<Seen>) {
+    let config = watcher::Config::default()
+        .page_size(PAGE)
+        .timeout(WATCH_SECS);
+    let writer = Writer::default();
+    let listed = writer.as_reader();
+    let events = reflector(writer, watcher(api, config)).inspect_ok(move |event| {
+        let sight = match event {
+            Event::Delete(resource) => Sight::Deleted(issuance_of(resource)),
+            Event::InitDone => Sight::Listed,
+            Event::Init | Event::InitApply(_) | Event::Apply(_) => return,
+        };
+        // Nobody looks any more once the store has gone.
+        let _ = seen.unbounded_send(sight);
+    });
+    let controller = Controller::for_stream(events.applied_objects(), listed.clone());
+    (controller, listed)
 }
 
 /// When a watch is given up that should have ended by itself.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use crate::api::JoinToken;
+use crate::api::{JoinToken, is_resource_name};
 use crate::token::{Claims, JoinTokenString, MintError, Purpose, StoreId, TokenId, mint};
 
 use super::config::Minting;
@@ -19,8 +19,6 @@ const TYPE: &str = "jointoken.io/join-token";
 const TOKEN_ID: &str = "jointoken.io/token-id";
 /// Names the store that the token was minted for.
 const STORE_ID: &str = "jointoken.io/store-id";
-/// The longest name that a resource can have.
-const MAX_NAME: usize = 253;
 /// Marks what the operator made; nothing is taken over from the resource's own labels, which may
 /// tell other controllers to copy or to delete what carries them.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "jointoken");
@@ -183,11 +181,11 @@ impl SecretSeen {
         match owner {
             Some(owner) if Some(&owner.name) != resource.meta().name.as_ref() => {
                 // Anybody who may write Secrets may write an owner; a name no resource can have is not repeated.
-                match owner.name.len() {
-                    0..=MAX_NAME => Self::Others {
+                match is_resource_name(&owner.name) {
+                    true => Self::Others {
                         owner: owner.name.clone(),
                     },
-                    _ => Self::Foreign,
+                    false => Self::Foreign,
                 }
             }
             Some(_) if secret.meta().deletion_timestamp.is_some() => Self::Held,
@@ -232,6 +230,36 @@ impl fmt::Debug for SecretSeen {
             Self::Held => f.write_str("Held"),
             Self::Others { owner } => write!(f, "Others({owner})"),
             Self::Foreign => f.write_str("Foreign"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::JoinTokenSpec;
+
+    /// It is told in conditions and events.
+    #[test]
+    fn an_owners_name_that_no_resource_can_have_is_not_repeated() {
+        let resource = JoinToken::new("n1", JoinTokenSpec::default());
+        let seen = |owner: &str| {
+            let secret = json!({
+                "type": TYPE,
+                "metadata": { "name": "n1-join-token", "uid": "u", "ownerReferences": [{
+                    "apiVersion": "jointoken.io/v1alpha1", "kind": "JoinToken", "controller": true,
+                    "name": owner, "uid": "u",
+                }] },
+            });
+            let secret = serde_json::from_value(secret).unwrap();
+            SecretSeen::of(Some(&secret), &resource)
+        };
+        let owner = "n2.edge".to_owned();
+        assert_eq!(seen(&owner), SecretSeen::Others { owner });
+        for odd in ["n2\nall is well", "N2", "", "n2 ", &"n".repeat(254)] {
+            assert_eq!(seen(odd), SecretSeen::Foreign, "{odd}");
         }
     }
 }

@@ -8,10 +8,15 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use serde::de::DeserializeSeed;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::lean::Part;
 use crate::api::JoinToken;
+
+/// So many are listed at a time. The answer is held whole in memory, and an object may have one and a half megabytes.
+pub const PAGE: u32 = 20;
 
 /// One object of the watch, or of an answer.
 #[derive(Debug, Clone)]
@@ -34,10 +39,6 @@ impl Seen {
     }
 
     fn of(mut object: Value) -> Self {
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            // Who wrote which field: often the larger part of an object, and nothing to us.
-            metadata.remove("managedFields");
-        }
         let error = match JoinToken::deserialize(&object) {
             Ok(resource) => return Self::Read(Box::new(resource)),
             Err(error) => error,
@@ -89,7 +90,7 @@ fn name_of(object: &Value) -> ObjectMeta {
 
 impl<'de> Deserialize<'de> for Seen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(Self::of)
+        Part::Object.deserialize(deserializer).map(Self::of)
     }
 }
 
@@ -133,6 +134,9 @@ mod tests {
     use kube::ResourceExt;
     use kube::core::ObjectList;
 
+    use super::super::lean::MORE;
+    use super::super::ownership::CLAIM;
+    use super::super::view::FINALIZER;
     use super::*;
     use crate::api::Phase;
 
@@ -176,11 +180,12 @@ mod tests {
     fn one_object_does_not_hide_the_others() {
         let mut strange = object("strange", json!({}));
         strange["metadata"]["managedFields"] = json!([{ "time": 7, "fieldsV1": "?" }]);
+        strange["metadata"]["labels"] = json!(7);
         let list = json!({
             "apiVersion": "jointoken.io/v1alpha1", "kind": "JoinTokenList", "metadata": {},
             "items": [
                 object("bad", json!({ "spec": { "revision": "one" } })),
-                object("worse", json!({ "metadata": { "name": "worse", "labels": 7 } })),
+                object("worse", json!({ "metadata": { "name": "worse", "generation": {} } })),
                 strange,
                 object("good", json!({})),
             ],
@@ -200,6 +205,52 @@ mod tests {
         assert_eq!(
             read,
             expected.map(|(name, is_read)| (name.to_owned(), is_read))
+        );
+    }
+
+    fn read(object: &Value) -> JoinToken {
+        let seen: Seen = serde_json::from_str(&object.to_string()).unwrap();
+        seen.read().expect("readable").clone()
+    }
+
+    /// Each cost several megabytes in every replica, and nothing of that was ever read.
+    #[test]
+    fn what_nobody_reads_takes_no_room() {
+        let many = |name: &str| -> Map<String, Value> {
+            let entry = |at| (format!("example.org/{name}-{at}"), json!("v".repeat(63)));
+            (0..8_500).map(entry).collect()
+        };
+        let mut annotations = many("annotation");
+        annotations.insert("long".to_owned(), json!("v".repeat(256 << 10)));
+        annotations.insert(CLAIM.to_owned(), json!("claim"));
+        let owner = json!({ "apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u" });
+        let mut finalizers: Vec<String> = many("finalizer").into_iter().map(|(n, _)| n).collect();
+        finalizers.push(FINALIZER.to_owned());
+        let mut fat = object("n1", json!({}));
+        let metadata = fat["metadata"].as_object_mut().unwrap();
+        metadata.insert("labels".to_owned(), many("label").into());
+        metadata.insert("annotations".to_owned(), annotations.into());
+        metadata.insert("finalizers".to_owned(), finalizers.into());
+        metadata.insert("ownerReferences".to_owned(), vec![owner; 1_000].into());
+        let kept = read(&fat).metadata;
+        let claim = (CLAIM.to_owned(), "claim".to_owned());
+        let expected = ObjectMeta {
+            annotations: Some([claim].into()),
+            finalizers: Some(vec![MORE.to_owned(), FINALIZER.to_owned()]),
+            ..name_of(&fat)
+        };
+        assert_eq!(kept, expected);
+
+        fat["metadata"]["annotations"] = json!({ CLAIM: "v".repeat(256 << 10) });
+        fat["metadata"]["finalizers"] = json!([format!("example.org/{}", "v".repeat(1 << 20))]);
+        let kept = read(&fat);
+        assert_eq!(kept.annotations()[CLAIM], "");
+        assert_eq!(kept.finalizers(), [MORE]);
+        // A few are kept: nothing has to be read anew before ours is added.
+        fat["metadata"]["finalizers"] = json!(["example.org/a", "foregroundDeletion"]);
+        assert_eq!(
+            read(&fat).finalizers(),
+            ["example.org/a", "foregroundDeletion"]
         );
     }
 

@@ -4,7 +4,12 @@
 //! What is compared is the record of the token that the status names, and never how far the log has come: a store that
 //! was set back outruns what it has lost within seconds.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use crate::api::{JoinToken, Phase};
 use crate::token::TokenId;
@@ -59,6 +64,35 @@ pub(super) fn is_ahead(
         Some(Err(_)) => return true,
     };
     told > changed_at_index
+}
+
+/// How often a resource may have the store make sure that it knows all that was committed, which is a commit.
+const SELDOM: Duration = Duration::from_secs(60);
+/// From so many on, those whose time is over are looked for.
+const MANY: usize = 256;
+
+/// For which resources the store was last asked to make sure, since their status was ahead of it: each edit of the status asks
+/// again.
+#[derive(Debug, Default)]
+pub(super) struct Asked(Mutex<HashMap<String, Instant>>);
+
+impl Asked {
+    /// The store makes sure for this resource.
+    pub fn note(&self, resource: &JoinToken) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= MANY {
+            asked.retain(|_, at| at.elapsed() < SELDOM);
+        }
+        asked.insert(resource.uid().unwrap_or_default(), Instant::now());
+    }
+
+    /// How long it is until it may be asked again; `None`: it may be now.
+    pub fn pause(&self, resource: &JoinToken) -> Option<Duration> {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = asked.get(&resource.uid().unwrap_or_default())?;
+        let pause = SELDOM.saturating_sub(at.elapsed());
+        (!pause.is_zero()).then_some(pause)
+    }
 }
 
 /// For the log: who reads it has to know which folder is meant.

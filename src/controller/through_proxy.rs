@@ -9,6 +9,7 @@ use tower::BoxError;
 use tower::util::MapErrLayer;
 
 use super::api_error::causes;
+use super::deadline::Deadlines;
 use crate::net::tls_in;
 
 /// A proxy before the API server. Shown, it has no credentials.
@@ -50,7 +51,8 @@ impl ApiProxy {
             }
         };
         let builder = ClientBuilder::try_from(config)?;
-        Ok(builder.with_layer(&MapErrLayer::new(wrap)).build())
+        let builder = builder.with_layer(&MapErrLayer::new(wrap));
+        Ok(builder.with_layer(&Deadlines).build())
     }
 }
 

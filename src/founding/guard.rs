@@ -1,12 +1,14 @@
 //! Looks after the keys while the store is served: what vanishes or changes then stops minting and
 //! signing, as it would keep the store from being opened.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use super::checks::Checks;
 use super::identity::Identity;
@@ -16,21 +18,23 @@ use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Record, Settings};
 use crate::store::{Change, Committed, Health, StoreError, TokenStore};
 use crate::token::{KeyId, TokenId};
 
-/// How often it looks.
+/// How often it looks, and how long a look at all of them may take: that it sees nothing is known within 20 s.
 const EVERY: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Looks at keys and founding object again and again.
 ///
 /// What it cannot look at (an API server that does not answer) changes nothing: the keys in
-/// memory were right when they were last seen.
+/// memory were right when they were last seen. It is said, and for how long that has been so.
 pub struct KeyGuard {
     identity: Identity,
     vault: Arc<dyn Vault>,
     object: Option<Arc<dyn FoundingObject>>,
     store: Arc<dyn TokenStore>,
     in_order: watch::Sender<bool>,
-    /// The last look failed.
-    is_blind: bool,
+    /// When they were last seen, as they should be or not; and for how long they have not been since, as of the last look.
+    seen_at: Instant,
+    unseen: watch::Sender<Duration>,
 }
 
 impl KeyGuard {
@@ -47,13 +51,19 @@ impl KeyGuard {
             object,
             store,
             in_order: watch::Sender::new(true),
-            is_blind: false,
+            seen_at: Instant::now(),
+            unseen: watch::Sender::new(Duration::ZERO),
         }
     }
 
     /// Whether everything is in order.
     pub fn in_order(&self) -> watch::Receiver<bool> {
         self.in_order.subscribe()
+    }
+
+    /// For how long the keys have not been seen: zero, if the last look saw them.
+    pub fn unseen(&self) -> watch::Receiver<Duration> {
+        self.unseen.subscribe()
     }
 
     /// Looks, until it is dropped.
@@ -77,24 +87,46 @@ impl KeyGuard {
             vault: &*self.vault,
             object: self.object.as_deref(),
         };
-        match checks.all(&*self.store, &self.identity).await {
-            Ok(()) => {
-                self.is_blind = false;
+        let looked = tokio::time::timeout(LOOK, checks.all(&*self.store, &self.identity)).await;
+        match looked {
+            Ok(Ok(())) => {
+                self.see();
                 if self.turn(true) {
                     tracing::info!("the keys are in order again: minting and signing go on");
                 }
             }
-            Err(error) if error.is_about_keys() => {
-                self.is_blind = false;
+            Ok(Err(error)) if error.is_about_keys() => {
+                self.see();
                 if self.turn(false) {
                     tracing::error!(%error, "minting and signing have stopped until this is put right");
                 }
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.is_blind, true) {
-                    tracing::warn!(%error, "the keys cannot be looked at; what was last seen of them stands");
-                }
-            }
+            Ok(Err(error)) => self.miss(&error),
+            Err(_) => self.miss(&format_args!("no answer within {} s", LOOK.as_secs())),
+        }
+    }
+
+    /// They were seen.
+    fn see(&mut self) {
+        self.seen_at = Instant::now();
+        if !self.unseen.send_replace(Duration::ZERO).is_zero() {
+            tracing::info!("the keys can be looked at again");
+        }
+    }
+
+    /// They were not, which is said once.
+    fn miss(&self, error: &dyn fmt::Display) {
+        let unseen = self.seen_at.elapsed().max(Duration::from_secs(1));
+        if self.unseen.send_replace(unseen).is_zero() {
+            let as_seen = match *self.in_order.borrow() {
+                true => "tokens are minted and machines admitted as before",
+                false => "minting and signing stay stopped",
+            };
+            tracing::warn!(
+                %error,
+                "the keys cannot be looked at; what was last seen of them stands: {as_seen}, and a key that is deleted meanwhile is not missed. \
+                 See to it that the replica reaches them; jointoken_keys_unseen_seconds says for how long it has not"
+            );
         }
     }
 }
@@ -139,6 +171,10 @@ impl TokenStore for GuardedStore {
 
     fn issuance(&self, issuance: &Issuance) -> Option<IssuanceEntry> {
         self.store.issuance(issuance)
+    }
+
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.store.live_part(from)
     }
 
     fn keys(&self) -> Vec<AdoptKey> {

@@ -5,12 +5,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::broadcast;
 
-use crate::lifecycle::{Command, State};
+use crate::lifecycle::{Command, Issuance, State};
 
 use super::token_store::{Change, Committed};
 
 /// So many changes may be unread before a receiver is told that it lags.
 const FEED: usize = 4_096;
+
+/// So many places are looked at before others may go on: some hundred microseconds.
+pub(super) const PART: u32 = 4_096;
 
 /// The state as applied here.
 pub(crate) struct Live {
@@ -33,6 +36,16 @@ impl Live {
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         // Poisoned only if `apply` panicked, after which the store serves nobody any more.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The resources whose tokens are live, of the part of all records that begins here; and where the next part begins. Nobody
+    /// waits for the whole.
+    pub(crate) fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        let state = self.read();
+        let end = state.places();
+        let to = end.min(from.saturating_add(PART));
+        let live = state.live_in(from..to).collect();
+        (live, (to < end).then_some(to))
     }
 
     /// A copy of the state, and the place in the log of the last command that it has seen.

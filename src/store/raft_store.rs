@@ -289,6 +289,10 @@ impl<Rt: AsyncRuntime> TokenStore for RaftStore<Rt> {
         self.0.live().read().issuance(issuance)
     }
 
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.0.live().live_part(from)
+    }
+
     fn keys(&self) -> Vec<AdoptKey> {
         self.0.live().read().keys()
     }

@@ -6,10 +6,7 @@ use crate::lifecycle::record::Origin;
 use crate::lifecycle::{Phase, Record};
 use crate::token::{KeyId, TokenId};
 
-use super::live::Live;
-
-/// So many places are looked at before others may go on: some hundred microseconds.
-const PART: u32 = 4_096;
+use super::live::{Live, PART};
 
 /// Which records are wanted. What is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

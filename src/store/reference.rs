@@ -101,6 +101,10 @@ impl TokenStore for InMemoryStore {
         self.live.read().issuance(issuance)
     }
 
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.live.live_part(from)
+    }
+
     fn keys(&self) -> Vec<AdoptKey> {
         self.live.read().keys()
     }

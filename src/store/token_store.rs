@@ -31,6 +31,10 @@ pub trait TokenStore: Send + Sync + 'static {
     /// What is known of a resource's name, as applied here.
     fn issuance(&self, issuance: &Issuance) -> Option<IssuanceEntry>;
 
+    /// The resources whose tokens are live, of a part of all records, as applied here; and from which place on there are more.
+    /// All are seen by whoever begins at 0.
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>);
+
     /// The adopted keys, in order of their ids, as applied here.
     fn keys(&self) -> Vec<AdoptKey>;
 

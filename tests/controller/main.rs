@@ -10,8 +10,10 @@ mod log;
 mod marks;
 
 mod adoption;
+mod finalizers;
 mod hostile;
 mod lifecycle;
+mod orphans;
 mod others;
 mod permissions;
 mod requests;

@@ -121,6 +121,10 @@ impl TokenStore for ScriptedStore {
         self.inner.issuance(issuance)
     }
 
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.inner.live_part(from)
+    }
+
     fn keys(&self) -> Vec<AdoptKey> {
         self.inner.keys()
     }

@@ -115,12 +115,12 @@ fn pass(from: &TcpStream, to: &TcpStream) {
     });
 }
 
-fn kubeconfig() -> Value {
+pub fn kubeconfig() -> Value {
     let text = std::fs::read_to_string(variable("JOINTOKEN_TEST_KUBECONFIG")).unwrap();
     serde_saphyr::from_str(&text).unwrap()
 }
 
-fn through(setup: &Setup, kubeconfig: &Path) -> Setup {
+pub fn through(setup: &Setup, kubeconfig: &Path) -> Setup {
     let mut setup = setup.clone();
     setup.environment.retain(|(name, _)| name != "KUBECONFIG");
     setup

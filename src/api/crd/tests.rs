@@ -193,6 +193,22 @@ fn an_older_status_is_refused() {
     }
 }
 
+/// Whoever may write a status would choose how much memory it takes and what is logged of it.
+#[test]
+fn every_text_is_bounded() {
+    walk(&schema(), "", &mut |path, node| {
+        let is_of_object = ["", ".metadata", ".apiVersion", ".kind"].contains(&path);
+        if node["type"] == "string" && !is_of_object {
+            let bounds = ["maxLength", "pattern", "enum", "format"];
+            let is_bounded = bounds.iter().any(|bound| !node[bound].is_null());
+            assert!(is_bounded, "{path}: {node}");
+        }
+        if node["type"] == "array" {
+            assert!(!node["maxItems"].is_null(), "{path}");
+        }
+    });
+}
+
 fn manifest(spec: Value) -> Value {
     json!({"metadata": {"name": "edge-1"}, "spec": spec})
 }

@@ -56,8 +56,15 @@ impl Replica {
         Starting::new(config, ground)?.start().await
     }
 
-    /// Shows in the metrics whether the keys are in order.
-    pub(super) fn show_keys(&mut self) {
+    /// Shows in the metrics whether the keys are in order, and for how long they were not seen.
+    pub(super) fn show_keys(&mut self, mut unseen: watch::Receiver<Duration>) {
+        let gauge = self.metrics.keys_unseen.clone();
+        self.parts.spawn_until_stop("unseen key gauge", async move {
+            while unseen.changed().await.is_ok() {
+                let secs = unseen.borrow_and_update().as_secs();
+                gauge.set(i64::try_from(secs).unwrap_or(i64::MAX));
+            }
+        });
         let mut keys_in_order = self.keys_in_order.clone();
         let gauge = self.metrics.keys_in_order.clone();
         self.parts.spawn_until_stop("key gauge", async move {

@@ -15,6 +15,7 @@ use super::opening::Opening;
 use super::outside::Outside;
 use super::parts::Parts;
 use super::replica::{Replica, set_aside_if_removed, stopped};
+use super::store_time::StoreTime;
 use crate::admin::AdminServer;
 use crate::cli::config::ServerConfig;
 use crate::cli::exit::Failure;
@@ -116,8 +117,8 @@ impl<'a> Starting<'a> {
         let mut replica = self.replica(opened, raft, guard.in_order());
         let stop = replica.mark.stop_token();
         replica.mark.spawn("mark", mark_keeper.run(stop));
+        replica.show_keys(guard.unseen());
         replica.parts.spawn_until_stop("key guard", guard.run());
-        replica.show_keys();
         match self.serve(&mut replica, lone_ports).await {
             Ok(()) => {
                 // Not before the door is open: whoever is told that it is ready goes there.
@@ -247,7 +248,8 @@ impl<'a> Starting<'a> {
             store: Arc::new(metered),
             material: opened.material,
             metrics: Arc::clone(&self.metrics),
-            clock: Arc::clone(&self.clock),
+            // By the machine's own, which may be ahead, live tokens would seem overdue.
+            clock: Arc::new(StoreTime::of(raft.clone())),
             keys_in_order,
             raft,
             data_dir: self.config.data_dir.clone(),

@@ -1,5 +1,7 @@
 //! Looking at all that a plan goes by: the namespace, the store, the Secrets.
 
+use std::time::Duration;
+
 use crate::api::JoinToken;
 use crate::lifecycle::IssuanceEntry;
 use crate::token::TokenId;
@@ -35,6 +37,7 @@ impl Reconciler {
         if status_ahead {
             // Either this replica is behind, or the status is wrong. Local reads tell once everything is applied that was
             // committed, since nothing else was ever reported.
+            self.asked.note(&resource);
             self.store.barrier().await?;
             standing = self.standing(&resource, &namespace_uid);
             status_ahead = self.is_ahead(&resource, &standing, founded.epoch);
@@ -77,6 +80,18 @@ impl Reconciler {
             registered: false,
             created: false,
         }))
+    }
+
+    /// How long to wait before a status that was ahead of the store a moment ago, and still is, is looked at again. What ends a
+    /// token never waits.
+    pub(super) fn pause_if_ahead(&self, resource: &JoinToken) -> Option<Duration> {
+        let pause = self.asked.pause(resource)?;
+        let epoch = self.store.founded()?.epoch;
+        // Of which namespace does not matter here.
+        let standing = self.standing(resource, "");
+        let is_live = standing.in_force.as_ref().is_some_and(InForce::is_live);
+        let must_look = is_live || resource.metadata.deletion_timestamp.is_some();
+        (!must_look && self.is_ahead(resource, &standing, epoch)).then_some(pause)
     }
 
     fn is_ahead(&self, resource: &JoinToken, standing: &Standing, epoch: u64) -> bool {

@@ -17,8 +17,8 @@ use crate::clock::ManualClock;
 use crate::controller::frozen;
 use crate::controller::same_node::SameNode;
 use crate::controller::{Effect, Minting};
-use crate::lifecycle::command::{AdoptKey, Begin, Founded, Register};
-use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Phase, Record, Settings};
+use crate::lifecycle::command::{Abort, AdoptKey, Begin, Founded, Register};
+use crate::lifecycle::{Issuance, IssuanceEntry, Operation, Phase, Reason, Record, Settings};
 use crate::store::reference::InMemoryStore;
 use crate::store::{Change, Committed, StoreError, submit};
 use crate::telemetry::metrics::Metrics;
@@ -130,6 +130,7 @@ fn reconciler(
         namespaces: Namespaces::default(),
         latest: Latest::default(),
         same_node: SameNode::default(),
+        asked: Asked::default(),
     }
 }
 
@@ -258,6 +259,10 @@ impl TokenStore for Behind {
         self.store().issuance(issuance)
     }
 
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.store().live_part(from)
+    }
+
     fn keys(&self) -> Vec<AdoptKey> {
         self.store().keys()
     }
@@ -348,5 +353,50 @@ async fn a_replica_that_is_behind_is_not_taken_for_a_store_that_was_set_back() {
             record == Phase::Aborted,
             "{noted:?}"
         );
+    }
+}
+
+/// Each edit of such a status once cost a commit.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_stays_ahead_has_the_store_asked_once_a_minute() {
+    let clock = ManualClock::new(NOW_MS);
+    let key = SigningKey::from_bytes(Purpose::Resource, KeyId([1; 8]), &[2; 32]);
+    let store = founded_store(&clock, &key).await;
+    let mut resource = resource("20", json!({}));
+    let token_id = TokenId([0xab; 16]);
+    let register = frozen::registration(&resource, "ns-1", token_id, key.id()).unwrap();
+    submit(&*store, register).await.unwrap();
+    let abort = Abort {
+        token_id,
+        reason: Reason::Restored,
+        keep_until_ms: None,
+    };
+    submit(&*store, abort).await.unwrap();
+    let behind = Arc::new(Behind {
+        now: store.clone(),
+        old: InMemoryStore::with_state(Arc::new(clock.clone()), store.state()),
+        has_caught_up: AtomicBool::new(false),
+    });
+    let effects = Arc::new(Noted::default());
+    let reconciler = reconciler(resource.clone(), behind.clone(), effects, clock, key);
+    for (index, is_asked) in [
+        (40, true),
+        (41, false),
+        (42, false),
+        (43, true),
+        (44, false),
+    ] {
+        resource.status = serde_json::from_value(json!({
+            "phase": "Aborted", "revision": 1, "reissues": 0, "tokenId": token_id.to_string(),
+            "storeId": "09".repeat(16), "storeEpoch": 1, "storeIndex": 1u64 << index,
+        }))
+        .unwrap();
+        if index == 43 {
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        behind.has_caught_up.store(false, Ordering::SeqCst);
+        let _ = reconciler.reconcile(&resource).await;
+        let was_asked = behind.has_caught_up.load(Ordering::SeqCst);
+        assert_eq!(was_asked, is_asked, "{index}");
     }
 }

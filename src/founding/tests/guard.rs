@@ -96,6 +96,24 @@ async fn keys_that_cannot_be_looked_at_change_nothing() {
     assert_eq!(issues(&watched.store).await, Err(StoreError::KeysAmiss));
 }
 
+/// A connection whose other end is gone looks as one on which nothing happens: the guard waited for ever, and said nothing.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_not_answered_ends_and_is_told_of() {
+    let mut watched = watched().await;
+    let unseen = watched.guard.unseen();
+    *watched.world.is_silent.lock().unwrap() = true;
+    let started = tokio::time::Instant::now();
+    for looks in 1..4 {
+        watched.guard.look().await;
+        assert_eq!(*unseen.borrow(), started.elapsed());
+        assert_eq!(started.elapsed().as_secs(), 10 * looks);
+    }
+    assert_eq!(issues(&watched.store).await, Ok(()));
+    *watched.world.is_silent.lock().unwrap() = false;
+    watched.guard.look().await;
+    assert!(unseen.borrow().is_zero());
+}
+
 /// Each change of what it says has every resource looked at: what it says at each look must not count as one.
 #[tokio::test]
 async fn looks_that_find_everything_as_before_tell_nobody() {

@@ -38,6 +38,8 @@ struct World {
     /// Stores that statuses tell of and that were not taken over.
     strangers: Mutex<Vec<Stranger>>,
     is_out_of_reach: Mutex<bool>,
+    /// It answers nothing at all.
+    is_silent: Mutex<bool>,
 }
 
 /// When a process dies: at its n-th effect, the effect done or not.
@@ -146,6 +148,9 @@ impl DataFolder for Parts {
 
 impl Vault for Parts {
     fn load(&self, name: ItemName) -> BoxFuture<'_, Result<Option<Item>, VaultError>> {
+        if *self.0.world.is_silent.lock().unwrap() {
+            return std::future::pending().boxed();
+        }
         if *self.0.world.is_out_of_reach.lock().unwrap() {
             return after_a_moment(Err(VaultError::new("world", "timed out")));
         }
@@ -232,6 +237,10 @@ impl TokenStore for Parts {
 
     fn issuance(&self, issuance: &Issuance) -> Option<IssuanceEntry> {
         self.store().issuance(issuance)
+    }
+
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.store().live_part(from)
     }
 
     fn keys(&self) -> Vec<AdoptKey> {

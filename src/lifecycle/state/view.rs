@@ -39,6 +39,15 @@ impl State {
         })
     }
 
+    /// The resources whose tokens are live and lie in some places, in no order.
+    pub fn live_in(&self, places: Range<u32>) -> impl Iterator<Item = Issuance> {
+        places.filter_map(|at| {
+            let slot = self.records.slots.get(at)?;
+            let is_live = !slot.phase.is_terminal();
+            is_live.then(|| self.issuance_of(at)).flatten()
+        })
+    }
+
     /// How many records there are.
     pub fn record_count(&self) -> usize {
         self.records.len()

@@ -11,7 +11,7 @@ use std::fmt;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::watch;
 
 use crate::store::Health;
@@ -28,6 +28,8 @@ pub struct Metrics {
     registry: Registry,
     /// 1 while every key is as the store was founded with it.
     pub keys_in_order: Gauge,
+    /// For how many seconds the keys have not been seen; 0, if the last look saw them.
+    pub keys_unseen: Gauge,
     /// 1 while how far the log has been is remembered outside of the data folder.
     pub mark_in_order: Gauge,
     /// The controller's part.
@@ -55,6 +57,13 @@ impl Metrics {
             "1 while every key is as the store was founded with it; else nothing is minted or signed",
             keys_in_order.clone(),
         );
+        let keys_unseen = Gauge::default();
+        registry.register_with_unit(
+            "keys_unseen",
+            "For how long the keys could not be looked at, as of the last look; 0 while they can",
+            Unit::Seconds,
+            keys_unseen.clone(),
+        );
         let mark_in_order = Gauge::default();
         mark_in_order.set(1);
         registry.register(
@@ -70,6 +79,7 @@ impl Metrics {
         Self {
             registry,
             keys_in_order,
+            keys_unseen,
             mark_in_order,
             controller,
             door,

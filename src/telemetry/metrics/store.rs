@@ -185,6 +185,10 @@ impl TokenStore for MeteredStore {
         self.store.issuance(issuance)
     }
 
+    fn live_part(&self, from: u32) -> (Vec<Issuance>, Option<u32>) {
+        self.store.live_part(from)
+    }
+
     fn keys(&self) -> Vec<AdoptKey> {
         self.store.keys()
     }
