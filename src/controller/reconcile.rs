@@ -185,6 +185,9 @@ impl Reconciler {
                 self.take(&mut view, effected);
             }
             if let Then::Rest(look_again_ms) = plan.then {
+                if view.status_ahead {
+                    self.asked.note(&view.resource);
+                }
                 self.say_same_node(&view.resource).await?;
                 return Ok(Looked::Settled(look_again_ms));
             }

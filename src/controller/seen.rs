@@ -15,8 +15,9 @@ use serde_json::{Map, Value, json};
 use super::lean::Part;
 use crate::api::JoinToken;
 
-/// So many are listed at a time. The answer is held whole in memory, and an object may have one and a half megabytes.
-pub const PAGE: u32 = 20;
+/// So many are listed at a time. An answer is in memory as a whole, more than once while it is read, and an object may have one
+/// and a half megabytes; each namespace that is named is listed by itself.
+pub const PAGE: u32 = 10;
 
 /// One object of the watch, or of an answer.
 #[derive(Debug, Clone)]

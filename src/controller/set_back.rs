@@ -71,13 +71,13 @@ const SELDOM: Duration = Duration::from_secs(60);
 /// From so many on, those whose time is over are looked for.
 const MANY: usize = 256;
 
-/// For which resources the store was last asked to make sure, since their status was ahead of it: each edit of the status asks
-/// again.
+/// For which resources the store was asked to make sure, since their status was ahead of it, after which nothing was left to do:
+/// each edit of the status asks again.
 #[derive(Debug, Default)]
 pub(super) struct Asked(Mutex<HashMap<String, Instant>>);
 
 impl Asked {
-    /// The store makes sure for this resource.
+    /// The store has made sure for this resource, and all was done.
     pub fn note(&self, resource: &JoinToken) {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.len() >= MANY {

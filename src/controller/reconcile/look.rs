@@ -37,7 +37,6 @@ impl Reconciler {
         if status_ahead {
             // Either this replica is behind, or the status is wrong. Local reads tell once everything is applied that was
             // committed, since nothing else was ever reported.
-            self.asked.note(&resource);
             self.store.barrier().await?;
             standing = self.standing(&resource, &namespace_uid);
             status_ahead = self.is_ahead(&resource, &standing, founded.epoch);
