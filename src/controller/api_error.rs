@@ -170,7 +170,7 @@ impl fmt::Display for MissingRight<'_> {
                 "the API server was given no credentials: add a user to the kubeconfig's current context, or log in",
             );
         }
-        write!(f, "{user} may not {verb} {resource}")?;
+        write!(f, "user {user} may not {verb} {resource}")?;
         match namespace {
             Some(namespace) => write!(
                 f,
@@ -283,7 +283,7 @@ mod tests {
                 &format!("patch {tokens}"),
                 "in the namespace \"edge\""
             ),
-            "alice may not patch jointokens.jointoken.io/status in namespace edge: a RoleBinding there has to give that right (403 Forbidden)"
+            "user alice may not patch jointokens.jointoken.io/status in namespace edge: a RoleBinding there has to give that right (403 Forbidden)"
         );
         let secrets = "resource \"secrets\" in API group \"\"";
         let said = forbidden(

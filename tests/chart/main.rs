@@ -279,7 +279,6 @@ fn values_reach_the_operator() {
         "--stateful-set=edge-jointoken",
         "--namespace=blue,green",
         "--class=db",
-        "--max-live-tokens-per-namespace=10000",
         "--max-names-per-namespace=7000000",
         "--remember-issuances=90d",
         format!("--take-over={},unnamed", "7".repeat(32)),

@@ -186,7 +186,7 @@ fn who_lacks_a_right_is_told_which_and_what_gives_it() {
     let forbidden = "statefulsets.apps is forbidden: User \"alice\" cannot list resource \"statefulsets\" in API group \"apps\" at the cluster scope";
     let fixture = with(vec![(SETS, (403, status(403, "Forbidden", forbidden)))]);
     let ran = release(&fixture, &ALL, &[]);
-    ran.fails(1, "alice may not list statefulsets.apps in the whole cluster: a ClusterRoleBinding has to give that right");
+    ran.fails(1, "user alice may not list statefulsets.apps in the whole cluster: a ClusterRoleBinding has to give that right");
     ran.fails(1, "or say with --system-namespace where it was");
     assert!(!ran.stderr.contains("deploy/rbac.yaml"), "{ran:?}");
 

@@ -243,7 +243,7 @@ async fn one_namespace_without_rights_stops_nobody_else() {
     let gone = other.kubectl(&["delete", "rolebinding", "restricted"], "");
     assert!(gone.status.success(), "{}", said(&gone));
     let operator = setup.start();
-    operator.wait_for_log(&format!("{says}: restricted may not list"));
+    operator.wait_for_log(&format!("{says}: user restricted may not list"));
     let failing = || {
         let (_, text) = operator.get("/metrics").unwrap();
         text.contains("jointoken_controller_watches 2\n")
