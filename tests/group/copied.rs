@@ -134,7 +134,7 @@ fn a_copy_of_a_replica_that_is_alone_ends_before_it_admits_anybody() {
     let copy = copy_of(&group, 0);
     group.start(0);
     group.until_whole();
-    copy.run().fails(1, &[SAYS]);
+    copy.run().fails(1, &["a copy of it was gone on with"]);
     Machine::new().join(&minter.token()).ok();
     group.terminate_all();
 }
