@@ -207,7 +207,7 @@ async fn the_operator_says_what_is_wrong_with_its_flags() {
     nowhere.environment.clear();
     nowhere
         .run()
-        .fails(2, &["no usable way to a Kubernetes API", "--kubeconfig"]);
+        .fails(2, &["there is no way to a Kubernetes API", "--kubeconfig"]);
 
     // These clap refuses, with its own words and the usage.
     for (arguments, says) in [
