@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::confirm::confirm;
 use super::exit::{EXIT_CODES, Exit, Failure};
-use super::kubernetes::{ClusterArgs, cluster_of, left_alone};
+use super::kubernetes::{ClusterArgs, cluster_of, left_alone, note_disbelieved};
 use super::output::{self, Output};
 use crate::founding::{ReplaceError, ReplaceRequest, Replacement};
 use crate::pki::TrustDomain;
@@ -39,6 +39,9 @@ pub struct Args {
     trust_domain: TrustDomain,
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// The new store's epoch is above this one, too
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    epoch_above: u64,
     /// Does not ask
     #[arg(long)]
     yes: bool,
@@ -83,8 +86,10 @@ pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
         cluster: cluster.clone(),
         lost: args.replace_lost,
         trust_domain: args.trust_domain.clone(),
+        epoch_above: args.epoch_above,
     };
     let replacement = Replacement::of(request).await.map_err(failed)?;
+    note_disbelieved(replacement.disbelieved());
     let founding = replacement.founding();
     if !args.yes {
         let meaning = format!(

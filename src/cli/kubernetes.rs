@@ -11,12 +11,13 @@ use kube::{Client, Config};
 
 use super::exit::Failure;
 use super::kubeconfig::Found;
+use super::output::note;
 use super::proxy::ProxyEnvironment;
 use super::statuses::Statuses;
 use crate::controller::{
     ApiProxy, Deadlines, FoundingConfigMap, SecretVault, told, told_of_credentials,
 };
-use crate::founding::{Cluster, whole};
+use crate::founding::{Cluster, Disbelieved, whole};
 use crate::net::file_words;
 use crate::token::{StoreId, is_node_name};
 
@@ -190,6 +191,16 @@ pub async fn left_alone(cluster: &Cluster, former: StoreId) -> Option<String> {
              if it is gone for good, start the operator once with --take-over {former}"
         )
     })
+}
+
+/// Says which statuses do not count for the new store's epoch, before anything is asked or done.
+pub fn note_disbelieved(disbelieved: Option<&Disbelieved>) {
+    if let Some(disbelieved) = disbelieved {
+        note(&format_args!(
+            "note: {disbelieved}. If there really was a store of that epoch, run this again with --epoch-above {}",
+            disbelieved.told.epoch
+        ));
+    }
 }
 
 async fn cluster(namespace: &str, args: &ClusterArgs) -> Result<Cluster, Failure> {

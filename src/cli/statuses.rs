@@ -13,7 +13,7 @@ use super::exit::{Exit, Failure};
 use super::readable::Unreadable;
 use crate::api::{JoinToken, JoinTokenStatus};
 use crate::controller::{PAGE, Seen, is_away, tells_of_store, told, told_store};
-use crate::founding::{FormerEpoch, FormerEpochs, Founding, Stranger, UNNAMED, VaultError};
+use crate::founding::{FormerEpochs, Founding, Stranger, ToldEpochs, UNNAMED, VaultError};
 use crate::store::{Told, Witness};
 use crate::token::StoreId;
 
@@ -158,18 +158,15 @@ impl Statuses {
         class.is_none_or(|class| token.spec.class_name == *class)
     }
 
-    async fn read(&self) -> Result<FormerEpoch, VaultError> {
-        let mut greatest = FormerEpoch::default();
+    async fn read(&self, known: u64) -> Result<ToldEpochs, VaultError> {
+        let mut epochs = ToldEpochs::beside(known);
         self.each(|token| {
             let status = token.status.as_ref();
             let epoch = status.and_then(|status| status.store_epoch).unwrap_or(0);
-            if epoch > greatest.epoch {
-                let place = format!("the status of {}", named(token));
-                greatest = FormerEpoch { epoch, place };
-            }
+            epochs.add(epoch, || format!("the status of {}", named(token)));
         })
         .await?;
-        Ok(greatest)
+        Ok(epochs)
     }
 
     async fn read_stores(&self) -> Result<Vec<Stranger>, VaultError> {
@@ -255,8 +252,8 @@ impl Statuses {
 }
 
 impl FormerEpochs for Statuses {
-    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
-        self.read().boxed()
+    fn greatest(&self, known: u64) -> BoxFuture<'_, Result<ToldEpochs, VaultError>> {
+        self.read(known).boxed()
     }
 
     fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Vec<Witness>, VaultError>> {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::item::{Item, ItemName};
+use super::told::ToldEpochs;
 use super::vault::{
     Creation, ExchangeObject, ExchangeVault, FormerEpoch, FormerEpochs, Founding, VaultError,
 };
@@ -49,17 +50,17 @@ fn said(expected: &Option<Founding>) -> String {
 }
 
 impl Cluster {
-    /// The greatest epoch that anything but the keys tells of.
-    pub(super) async fn greatest_epoch(&self) -> Result<FormerEpoch, VaultError> {
-        let told = self.former.greatest().await?;
+    /// The greatest epoch that the mark or a status tells of. `known`: the greatest that is known from elsewhere.
+    pub(super) async fn told_epochs(&self, known: u64) -> Result<ToldEpochs, VaultError> {
         let marked = self.object.load().await?.map_or(0, |found| found.epoch);
-        Ok(match marked > told.epoch {
-            true => FormerEpoch {
+        let mut told = self.former.greatest(known.max(marked)).await?;
+        if marked > told.greatest.epoch {
+            told.greatest = FormerEpoch {
                 epoch: marked,
                 place: self.object.place(),
-            },
-            false => told,
-        })
+            };
+        }
+        Ok(told)
     }
 
     /// Has the mark say `ours`, where it said `before`. Only by exchanging it what the former store looked after becomes ours:

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::item::ItemName;
 use super::material::ContentError;
-use super::vault::{FormerEpoch, Founding, Stranger, VaultError};
+use super::vault::{Founding, Stranger, VaultError};
 use crate::pki::PkiError;
 use crate::store::{OpenError, StoreError};
 use crate::token::{Fingerprint, KeyId, RandomError, StoreId};
@@ -80,12 +80,6 @@ pub enum FoundingError {
     /// JoinTokens that the operator would serve are another store's, which may be alive.
     #[error("no store is founded here: {}. {}", told_of(.0), divide(.0))]
     Strangers(Vec<Stranger>),
-    /// A status tells of an epoch that no store can come to by itself.
-    #[error(
-        "{} says storeEpoch {}, and no store can have a higher one: find out who wrote that, and delete the resource",
-        .0.place, .0.epoch
-    )]
-    NoEpochLeft(FormerEpoch),
     /// The one that is to found a group has nothing yet, and there are some of a group's keys.
     #[error(
         "{place} is of store {found}, which another replica founds just now or has begun to found: this one founds nothing. Let that one go on, then start this one again: \

@@ -9,7 +9,8 @@ use super::error::FoundingError;
 use super::identity::{Identity, Stage};
 use super::item::{Item, ItemName};
 use super::material::{MakeError, Material, Piece};
-use super::vault::{Creation, FormerEpoch, FormerEpochs, Founding, FoundingObject, Vault};
+use super::told::ToldEpochs;
+use super::vault::{Creation, FormerEpochs, Founding, FoundingObject, Vault};
 use super::waiting::{RETRY_AFTER, not_stopped};
 use crate::clock::Clock;
 use crate::lifecycle::State;
@@ -201,21 +202,20 @@ impl Site<'_> {
                 return Err(self.taken(item, &there));
             }
         }
-        let former = match self.former {
-            Some(former) => {
-                let strangers = former.strangers().await?;
-                if !strangers.is_empty() {
-                    return Err(FoundingError::Strangers(strangers));
-                }
-                former.greatest().await?
+        let mut told = ToldEpochs::default();
+        if let Some(former) = self.former {
+            let strangers = former.strangers().await?;
+            if !strangers.is_empty() {
+                return Err(FoundingError::Strangers(strangers));
             }
-            None => FormerEpoch::default(),
-        };
-        let epoch = former
-            .epoch
-            .checked_add(1)
-            .filter(|epoch| *epoch <= MAX_EPOCH);
-        let epoch = epoch.ok_or(FoundingError::NoEpochLeft(former))?;
+            // There is neither object nor key: nothing is known but what statuses tell.
+            told = former.greatest(0).await?;
+        }
+        if let Some(disbelieved) = &told.disbelieved {
+            tracing::warn!("{disbelieved}");
+        }
+        // What is believed is far from the greatest that there can be.
+        let epoch = told.greatest.epoch.saturating_add(1);
         Ok(Identity::draw(self.trust_domain.clone(), epoch)?)
     }
 

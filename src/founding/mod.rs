@@ -30,6 +30,7 @@ mod restore;
 mod set_aside;
 #[cfg(test)]
 mod tests;
+mod told;
 mod vault;
 mod waiting;
 
@@ -49,6 +50,7 @@ pub use restore::{
     Home, Mismatch, Plan, Prospect, Report, RestoreError, RestoreRequest, Unfinished,
 };
 pub use set_aside::set_aside;
+pub use told::{BELIEVED_ABOVE, Disbelieved, ToldEpochs};
 pub use vault::{
     Creation, ExchangeObject, ExchangeVault, FormerEpoch, FormerEpochs, Founding, FoundingObject,
     Stranger, Vault, VaultError, whole,

@@ -10,6 +10,7 @@ use super::data_folder::lock_folder;
 use super::found::MAX_EPOCH;
 use super::identity::{Identity, IdentityFile, Stage};
 use super::item::ItemName;
+use super::told::Disbelieved;
 use super::vault::{FormerEpoch, Founding, VaultError};
 use crate::pki::TrustDomain;
 use crate::token::{RandomError, StoreId};
@@ -23,6 +24,8 @@ pub struct ReplaceRequest {
     /// As the mark names it, so that nobody replaces a store by mistake.
     pub lost: StoreId,
     pub trust_domain: TrustDomain,
+    /// The new epoch is above this one, too.
+    pub epoch_above: u64,
 }
 
 /// Why no store is founded in the place of the lost one.
@@ -71,7 +74,7 @@ pub enum ReplaceError {
     },
     /// No store can have a higher epoch.
     #[error(
-        "{} says that there was epoch {}, and no store can have a higher one: find out who wrote that, and delete it",
+        "{} says that there was epoch {}, and no store can have a higher one: find out where that number comes from, and put it right",
         .0.place, .0.epoch
     )]
     NoEpochLeft(FormerEpoch),
@@ -106,6 +109,7 @@ pub struct Replacement {
     identity: Identity,
     /// What the mark says.
     marked: Founding,
+    disbelieved: Option<Disbelieved>,
 }
 
 impl Replacement {
@@ -124,27 +128,22 @@ impl Replacement {
         if marked.store_id != request.lost {
             return Err(other_store(&request, marked));
         }
-        let mut told = request.cluster.greatest_epoch().await?;
-        // The keys may have been carried into a later store than the mark says.
-        for name in ItemName::ALL {
-            if let Some(there) = request.cluster.vault.load(name).await?
-                && there.epoch > told.epoch
-            {
-                told = FormerEpoch {
-                    epoch: there.epoch,
-                    place: request.cluster.vault.place(name),
-                };
-            }
-        }
-        let epoch = told
+        let known = known(&request).await?;
+        let told = request.cluster.told_epochs(known.epoch).await?;
+        let greatest = match known.epoch > told.greatest.epoch {
+            true => known,
+            false => told.greatest,
+        };
+        let epoch = greatest
             .epoch
             .checked_add(1)
             .filter(|epoch| *epoch <= MAX_EPOCH);
-        let epoch = epoch.ok_or(ReplaceError::NoEpochLeft(told))?;
+        let epoch = epoch.ok_or(ReplaceError::NoEpochLeft(greatest))?;
         Ok(Self {
             identity: Identity::draw(request.trust_domain.clone(), epoch)?,
             request,
             marked,
+            disbelieved: told.disbelieved,
         })
     }
 
@@ -174,29 +173,37 @@ impl Replacement {
                 given: request.trust_domain,
             });
         }
+        let mut disbelieved = None;
         if marked != begun.founding() {
             if marked.store_id != request.lost {
                 return Err(other_store(&request, marked));
             }
-            let told = request.cluster.greatest_epoch().await?;
-            if told.epoch >= begun.epoch {
+            let told = request.cluster.told_epochs(begun.epoch).await?;
+            if told.greatest.epoch >= begun.epoch {
                 return Err(ReplaceError::Outdated {
                     data: request.data,
                     epoch: begun.epoch,
-                    told,
+                    told: told.greatest,
                 });
             }
+            disbelieved = told.disbelieved;
         }
         Ok(Self {
             request,
             identity: begun,
             marked,
+            disbelieved,
         })
     }
 
     /// The new store.
     pub const fn founding(&self) -> Founding {
         self.identity.founding()
+    }
+
+    /// Statuses above which its epoch is not, though they say that there was such a one.
+    pub const fn disbelieved(&self) -> Option<&Disbelieved> {
+        self.disbelieved.as_ref()
     }
 
     /// Makes room. May be repeated.
@@ -208,6 +215,7 @@ impl Replacement {
             request,
             identity,
             marked,
+            ..
         } = self;
         let _lock = lock_folder(&request.data)?;
         // First: from here on it is this store, however often this is stopped.
@@ -219,6 +227,26 @@ impl Replacement {
         }
         Ok(ours)
     }
+}
+
+/// The greatest epoch that the keys or the caller tell of. The keys may have been carried into a later store than the mark says.
+async fn known(request: &ReplaceRequest) -> Result<FormerEpoch, VaultError> {
+    let vault = &request.cluster.vault;
+    let mut known = FormerEpoch {
+        epoch: request.epoch_above,
+        place: "--epoch-above".to_owned(),
+    };
+    for name in ItemName::ALL {
+        if let Some(there) = vault.load(name).await?
+            && there.epoch > known.epoch
+        {
+            known = FormerEpoch {
+                epoch: there.epoch,
+                place: vault.place(name),
+            };
+        }
+    }
+    Ok(known)
 }
 
 fn other_store(request: &ReplaceRequest, marked: Founding) -> ReplaceError {

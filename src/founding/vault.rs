@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use futures::future::BoxFuture;
 
 use super::item::{Item, ItemName};
+use super::told::ToldEpochs;
 use crate::store::Witness;
 use crate::token::StoreId;
 
@@ -87,8 +88,8 @@ pub trait ExchangeObject: FoundingObject {
 /// A store that is founded where there was one before takes a higher epoch, so that whatever tells
 /// of the former one is known to be of it. In Kubernetes these are the statuses of JoinTokens.
 pub trait FormerEpochs: Send + Sync {
-    /// The greatest epoch that anything tells of; 0 if nothing does.
-    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>>;
+    /// The greatest epoch that anything tells of; 0 if nothing does. `known`: the greatest that is known from elsewhere.
+    fn greatest(&self, known: u64) -> BoxFuture<'_, Result<ToldEpochs, VaultError>>;
 
     /// What tells of the highest places in this store's own log, the highest first.
     fn furthest(&self, of: Founding) -> BoxFuture<'_, Result<Vec<Witness>, VaultError>> {

@@ -10,6 +10,7 @@ mod log;
 #[path = "../marks/marks.rs"]
 mod marks;
 
+mod edited;
 mod mortal;
 mod replacing;
 mod restoring;
@@ -21,8 +22,8 @@ use futures::future::{BoxFuture, FutureExt as _, LocalBoxFuture, ready};
 use jointoken::clock::ManualClock;
 use jointoken::controller::{FoundingConfigMap, SecretVault};
 use jointoken::founding::{
-    Cluster, FolderVault, FormerEpoch, FormerEpochs, FoundingError, FoundingObject, Identity,
-    IfAbsent, ItemName, OnDisk, Opened, Site, Stranger, Vault, VaultError, found_or_open,
+    Cluster, FolderVault, FormerEpochs, FoundingError, FoundingObject, Identity, IfAbsent,
+    ItemName, OnDisk, Opened, Site, Stranger, ToldEpochs, Vault, VaultError, found_or_open,
 };
 use jointoken::pki::TrustDomain;
 use jointoken::store::reference::InMemoryStore;
@@ -130,13 +131,10 @@ fn prints(opened: &Opened) -> (Identity, [Vec<u8>; 5]) {
 struct Told(u64);
 
 impl FormerEpochs for Told {
-    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
-        let place = "the status of JoinToken edge/n1".to_owned();
-        ready(Ok(FormerEpoch {
-            epoch: self.0,
-            place,
-        }))
-        .boxed()
+    fn greatest(&self, known: u64) -> BoxFuture<'_, Result<ToldEpochs, VaultError>> {
+        let mut told = ToldEpochs::beside(known);
+        told.add(self.0, || "the status of JoinToken edge/n1".to_owned());
+        ready(Ok(told)).boxed()
     }
 
     fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>> {

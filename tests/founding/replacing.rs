@@ -30,6 +30,7 @@ async fn look_for(
         cluster: replica.cluster(life, 7),
         lost,
         trust_domain: TrustDomain::parse(trust_domain).unwrap(),
+        epoch_above: 0,
     };
     said_in_prose(Replacement::of(request).await)
 }

@@ -9,7 +9,7 @@ use super::clock::{self, ClockArgs};
 use super::contents::{Key, Tokens, age, signing_keys};
 use crate::cli::confirm::confirm;
 use crate::cli::exit::{EXIT_CODES, Exit, Failure};
-use crate::cli::kubernetes::{ClusterArgs, left_alone};
+use crate::cli::kubernetes::{ClusterArgs, left_alone, note_disbelieved};
 use crate::cli::output::{self, Output, note};
 use crate::founding::{Home, Prospect, Report, RestoreError, RestoreRequest};
 use crate::store::Backup;
@@ -171,6 +171,7 @@ pub(super) async fn restore(
     let prospect = Prospect::of(backup, sha256, request)
         .await
         .map_err(failed)?;
+    note_disbelieved(prospect.disbelieved());
     if !yes {
         ask(former, &prospect, &data, clock.as_deref())?;
     }

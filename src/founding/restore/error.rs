@@ -46,9 +46,9 @@ pub enum RestoreError {
     /// It was begun for a store elsewhere.
     #[error("{}", other_home(*.in_cluster))]
     OtherHome { in_cluster: bool },
-    /// A status tells of an epoch that no store can come to by itself.
+    /// The mark, or a status that is believed, tells of the last epoch that there can be.
     #[error(
-        "{} says that there was epoch {}, and no store can have a higher one: find out who wrote that, and delete it",
+        "{} says that there was epoch {}, and no store can have a higher one: find out where that number comes from, and put it right",
         .0.place, .0.epoch
     )]
     NoEpochAbove(FormerEpoch),

@@ -29,12 +29,14 @@ pub(super) use staging::is_interrupted;
 use self::former_keys::FormerKeys;
 use self::home::{Mark, take_over};
 use self::staging::Staging;
+use super::cluster::Cluster;
 use super::data_folder::lock_folder;
 use super::folder_vault::FolderVault;
 use super::found::{MAX_EPOCH, founded};
 use super::identity::{Identity, IdentityFile, Stage};
 use super::item::{Item, ItemName};
 use super::material::{MakeError, Piece};
+use super::told::{Disbelieved, ToldEpochs};
 use super::vault::{Founding, Vault as _};
 use crate::lifecycle::{Restore, State};
 use crate::store::disk::{Disk, RealDisk};
@@ -77,6 +79,7 @@ pub struct Plan {
     identity: Identity,
     /// In a cluster.
     mark: Option<Mark>,
+    disbelieved: Option<Disbelieved>,
 }
 
 /// A restore that has to be finished.
@@ -120,21 +123,12 @@ impl Prospect {
         let former = backup.founded();
         let keys = FormerKeys::load(&*request.home.vault(), former).await?;
         let mut above = former.epoch.max(request.epoch_above).max(keys.epoch);
-        let mut mark = None;
+        let (mut mark, mut disbelieved) = (None, None);
         if let Home::Cluster(cluster) = &request.home {
-            let before = cluster.object.load().await?;
-            if let Some(found) = before.filter(|found| !keys.stores.contains(&found.store_id)) {
-                return Err(RestoreError::OtherFounding {
-                    place: cluster.object.place(),
-                    found,
-                });
-            }
-            mark = Some(Mark { before });
-            let told = cluster.greatest_epoch().await?;
-            if told.epoch >= MAX_EPOCH {
-                return Err(RestoreError::NoEpochAbove(told));
-            }
-            above = above.max(told.epoch);
+            let told;
+            (mark, told) = look_at(cluster, &keys, above).await?;
+            above = above.max(told.greatest.epoch);
+            disbelieved = told.disbelieved;
         }
         let epoch = above.checked_add(1).filter(|epoch| *epoch <= MAX_EPOCH);
         let drawn = Identity::draw(
@@ -155,6 +149,7 @@ impl Prospect {
                 ..drawn
             },
             mark,
+            disbelieved,
         })))
     }
 
@@ -163,6 +158,14 @@ impl Prospect {
         match self {
             Self::Restore(plan) => &plan.keys.notes,
             Self::Finish(_) => &[],
+        }
+    }
+
+    /// Statuses above which the new epoch is not, though they say that there was such a one.
+    pub const fn disbelieved(&self) -> Option<&Disbelieved> {
+        match self {
+            Self::Restore(plan) => plan.disbelieved.as_ref(),
+            Self::Finish(_) => None,
         }
     }
 
@@ -184,6 +187,26 @@ impl Prospect {
             }
         }
     }
+}
+
+/// The mark, which has to be of one of the snapshot's stores, and the epochs that a cluster tells of beside what is known.
+async fn look_at(
+    cluster: &Cluster,
+    keys: &FormerKeys,
+    known: u64,
+) -> Result<(Option<Mark>, ToldEpochs), RestoreError> {
+    let before = cluster.object.load().await?;
+    if let Some(found) = before.filter(|found| !keys.stores.contains(&found.store_id)) {
+        return Err(RestoreError::OtherFounding {
+            place: cluster.object.place(),
+            found,
+        });
+    }
+    let told = cluster.told_epochs(known).await?;
+    if told.greatest.epoch >= MAX_EPOCH {
+        return Err(RestoreError::NoEpochAbove(told.greatest));
+    }
+    Ok((Some(Mark { before }), told))
 }
 
 type Between<'a> = &'a mut (dyn FnMut() -> Result<(), RestoreError> + Send);

@@ -33,8 +33,8 @@ struct World {
     items: Mutex<BTreeMap<ItemName, Item>>,
     object: Mutex<Option<Founding>>,
     log: Mutex<Option<Arc<InMemoryStore>>>,
-    /// The greatest epoch in a status.
-    former: Mutex<u64>,
+    /// The epochs in statuses.
+    former: Mutex<Vec<u64>>,
     /// Stores that statuses tell of and that were not taken over.
     strangers: Mutex<Vec<Stranger>>,
     is_out_of_reach: Mutex<bool>,
@@ -196,11 +196,12 @@ impl FoundingObject for Parts {
 }
 
 impl FormerEpochs for Parts {
-    fn greatest(&self) -> BoxFuture<'_, Result<FormerEpoch, VaultError>> {
-        after_a_moment(Ok(FormerEpoch {
-            epoch: *self.0.world.former.lock().unwrap(),
-            place: "JoinToken edge/n1".to_owned(),
-        }))
+    fn greatest(&self, known: u64) -> BoxFuture<'_, Result<ToldEpochs, VaultError>> {
+        let mut told = ToldEpochs::beside(known);
+        for epoch in &*self.0.world.former.lock().unwrap() {
+            told.add(*epoch, || "JoinToken edge/n1".to_owned());
+        }
+        after_a_moment(Ok(told))
     }
 
     fn strangers(&self) -> BoxFuture<'_, Result<Vec<Stranger>, VaultError>> {

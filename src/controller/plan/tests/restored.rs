@@ -71,6 +71,24 @@ fn what_the_store_does_not_know_is_imported_before_anything_else() {
     }
 }
 
+/// An edited status that did not count for this store's epoch. Whose it is says its store, and the API server lets the epoch
+/// of another store fall.
+#[test]
+fn a_former_stores_status_of_a_higher_epoch_is_its_past_like_any_other() {
+    let edited = json!({ "storeId": "cc".repeat(16), "storeEpoch": (1u64 << 53) - 2 });
+    let mut scene = restored(Scene::new(json!({})), edited);
+    scene.former_stores = FormerStores::new([StoreId([0xcc; 16])].into());
+    assert_eq!(said(&scene.plan()), ["import revision 1", "plan again"]);
+    let mut scene = imported(scene);
+    let status = written(&scene.plan());
+    assert_eq!(
+        (status.store_epoch, status.store_index),
+        (Some(2), Some(61))
+    );
+    scene.play();
+    assert_eq!(said(&scene.plan()).len(), 1, "{:?}", said(&scene.plan()));
+}
+
 /// A revision that came after the snapshot, which knows one before it.
 #[test]
 fn a_revision_that_only_the_status_knows_is_not_registered_again() {
