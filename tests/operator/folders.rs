@@ -122,11 +122,7 @@ fn a_torn_tail_is_cut_and_damage_before_it_refuses_to_start() {
     let torn = fs::OpenOptions::new().write(true).open(&segment).unwrap();
     torn.set_len(length - 3).unwrap();
     let server = place.setup().start();
-    assert!(
-        server.log().contains("cut the torn tail of the log"),
-        "{}",
-        server.log()
-    );
+    server.wait_for_log("cut the torn tail of the log");
     Machine::new().join(&tokens[0]).fails(5, &["used"]);
     Machine::new().join(&tokens[2]).ok();
     server.kill();

@@ -65,7 +65,7 @@ async fn a_store_founded_anew_issues_nothing_again_that_a_former_one_had_issued(
     let said = replace(&place, &lost, &["--yes"]).ok().stdout;
     assert!(said.contains("in epoch 2 takes the place of"), "{said}");
     let operator = place.start();
-    assert!(operator.log().contains("epoch=2"), "{}", operator.log());
+    operator.wait_for_log("epoch=2");
 
     let message = place.wait_for("live", "Ready", "False", "Restored").await;
     assert!(message.contains("founded anew"), "{message}");

@@ -138,8 +138,7 @@ async fn a_leader_that_stood_still_finds_another_and_writes_nothing_more() {
 async fn a_wiped_replica_comes_back_and_never_founds() {
     let mut group = Replicas::of_three("wiped").await;
     let token = group.place.issue("edge-1", json!({})).await;
-    let founded = group.server(0).log();
-    assert!(founded.contains("founded_now=true"), "{founded}");
+    group.server(0).wait_for_log("founded_now=true");
     let was = group.node_id(1, 0).await;
     // The first of the list, with all others out of reach.
     for ordinal in 0..3 {
@@ -164,8 +163,7 @@ async fn a_wiped_replica_comes_back_and_never_founds() {
         })
         .await;
     group.until_whole(3).await;
-    let log = group.server(0).log();
-    assert!(log.contains("founded_now=false"), "{log}");
+    group.server(0).wait_for_log("founded_now=false");
     // It has everything, and its door admits.
     Machine::new()
         .join_with(&token, &["--url", &group.door_url(0)])

@@ -35,6 +35,7 @@ async fn are_of_the_marked_store(group: &Replicas, epoch: u64) {
     let mark = marks.get("jointoken-founding").await.unwrap().data.unwrap();
     assert_eq!(mark["epoch"], epoch.to_string());
     for ordinal in 0..3 {
+        group.server(ordinal).wait_for_log("the store is open");
         let log = group.server(ordinal).log();
         let opened = log.lines().find(|line| line.contains("the store is open"));
         let opened = opened.unwrap_or_else(|| panic!("{ordinal} has opened none:\n{log}"));

@@ -69,6 +69,7 @@ fn a_lost_store_is_restored_and_no_old_token_admits_anybody() {
     restore(&file, &place.data(), &keys, &["--yes"]).fails(2, &["is not empty", "identity"]);
 
     let server = place.setup().start();
+    server.wait_for_log("action=\"restored\"");
     let log = server.log();
     let told = |log: &str| log.lines().any(|line| line.contains("restored"));
     for said in ["storeId", "formerStoreId"] {

@@ -116,6 +116,7 @@ fn a_log_in_json_is_json_to_its_last_line() {
     let server = json(place.setup()).start();
     let second = json(place.setup()).run();
     assert_eq!(second.code, Some(1));
+    server.wait_for_log("the door is open");
     let log = server.log();
     assert!(server.terminate().0.success());
     let lines: Vec<Value> = log
