@@ -148,7 +148,7 @@ impl ReachedFile {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Some(file)),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => tokio::time::sleep(AGAIN).await,
-                // Some network file systems. The mark may then go back for as long as a write takes to be repeated.
+                // Some network file systems. A slower replica may then set the mark back, until it is next written.
                 Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => return Ok(None),
                 Err(errno) => return Err(at(&path)(errno.into())),
             }
