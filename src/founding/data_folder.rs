@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::future::LocalBoxFuture;
 
 use super::folder_vault::{at, make_folder};
-use super::identity::{Identity, IdentityFile};
+use super::identity::{Identity, IdentityFile, Stage};
 use super::set_aside;
 use super::vault::{Creation, VaultError};
 use crate::store::{OpenError, TokenStore};
@@ -107,7 +107,12 @@ where
     }
 
     fn create_identity(&self, identity: &Identity) -> Result<Creation<Identity>, VaultError> {
-        self.file.create(identity)
+        let created = self.file.create(identity)?;
+        // A newcomer is given a store by its group.
+        if matches!(created, Creation::Created) && identity.stage != Stage::Joining {
+            set_aside::warn_of_stores(self.file.folder());
+        }
+        Ok(created)
     }
 
     fn replace_identity(&self, identity: &Identity) -> Result<(), VaultError> {

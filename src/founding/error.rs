@@ -93,7 +93,9 @@ pub enum FoundingError {
     },
     /// While founding: there is an item of another store already.
     #[error(
-        "{place} already holds the {item} of another store, {found}: found this store elsewhere, or remove it if that store is gone for good"
+        "{place} already holds the {item} of store {found}, so no new one is founded here. If this replica is to have that store, its data folder is not there: mount the volume that it had, as it was last, {OLDER_COPY}. \
+         If that is lost: `jointoken store recover` makes a new store of another replica's folder, `jointoken store snapshot restore` of a snapshot; both need these keys. A store beside that one needs another place for its keys. \
+         Only if store {found} is gone for good with all that could be recovered: move its keys away and start again. That founds a new store, {FOUND_ANEW}, and machines that were admitted have to join again"
     )]
     Taken {
         /// Which item.

@@ -139,6 +139,10 @@ impl IdentityFile {
         }
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The identity, if the folder has one; durable.
     pub fn load(&self) -> Result<Option<Identity>, VaultError> {
         let path = self.folder.join("identity");

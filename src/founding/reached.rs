@@ -2,11 +2,15 @@
 //!
 //! In Kubernetes it is remembered in the founding object, elsewhere in a file beside the keys.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 use super::folder_vault::{at, make_folder, sync_folder, write_synced};
@@ -68,7 +72,10 @@ const FIRST_LINE: &str = "jointoken reached 1";
 const NO_MARK: &str = "does not say how far the log of the store has been, it was damaged or edited. If the data folder is the one that was in use last, remove this file and start again, \
     it is written anew; if it is an older copy, or you do not know, make a new store: `jointoken store recover` of it, or `jointoken store snapshot restore`";
 
-/// The file `reached` in the folder of the keys, of the one replica that has this folder.
+/// How soon a lock that another replica has is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// The file `reached` in the folder of the keys, of one replica or of all that share this folder, on whatever machines.
 #[derive(Debug, Clone)]
 pub struct ReachedFile {
     folder: PathBuf,
@@ -100,19 +107,57 @@ impl ReachedFile {
         })
     }
 
-    fn save(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
-        let there = self.load(of)?;
-        if there.reached >= Some(reached) {
-            return Ok(there);
+    /// Waits for other replicas that write it; whoever calls bounds that.
+    async fn save(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
+        if let Some(further) = self.further(of, reached)? {
+            return Ok(further);
         }
         make_folder(&self.folder)?;
+        let _lock = self.lock().await?;
+        // Another may have written it meanwhile.
+        if let Some(further) = self.further(of, reached)? {
+            return Ok(further);
+        }
         let text = format!("{FIRST_LINE}\nstore-id {of}\nreached {reached}\n");
-        replace(&self.folder, "reached", &text)?;
+        let beside = format!(".reached.{:016x}", random()?);
+        replace(&self.folder, "reached", &beside, &text)?;
         Ok(Remembered {
             reached: Some(reached),
-            ..there
+            ..Remembered::default()
         })
     }
+
+    /// What it remembers, durably, if that is as much or more.
+    fn further(&self, of: StoreId, than: Reached) -> Result<Option<Remembered>, VaultError> {
+        let there = self.load(of)?;
+        if there.reached < Some(than) {
+            return Ok(None);
+        }
+        // It may have been put there by a process that was stopped before it could sync.
+        sync_folder(&self.folder)?;
+        Ok(Some(there))
+    }
+
+    /// Nobody else puts a lower mark over a higher one while this is kept. `None`: files cannot be locked there.
+    async fn lock(&self) -> Result<Option<File>, VaultError> {
+        let path = self.folder.join(".reached.lock");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(at(&path))?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(file)),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => tokio::time::sleep(AGAIN).await,
+                // Some network file systems. A slower replica may then set the mark back, until it is next written.
+                Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => return Ok(None),
+                Err(errno) => return Err(at(&path)(errno.into())),
+            }
+        }
+    }
+}
+
+fn random() -> Result<u64, VaultError> {
+    getrandom::u64().map_err(|error| VaultError::new("the random numbers of the system", error))
 }
 
 fn parse(text: &str) -> Option<(StoreId, Reached)> {
@@ -133,7 +178,7 @@ impl ReachedMark for ReachedFile {
         of: StoreId,
         reached: Reached,
     ) -> BoxFuture<'_, Result<Remembered, VaultError>> {
-        Box::pin(ready(self.save(of, reached)))
+        Box::pin(self.save(of, reached))
     }
 
     fn seen(&self) -> Option<watch::Receiver<Option<Remembered>>> {
@@ -182,7 +227,15 @@ impl SeenObject {
     /// If the file cannot be written.
     pub fn save(&self, uid: &str) -> Result<(), VaultError> {
         let text = format!("node-id {:016x}\nuid {uid}\n", self.node_id);
-        replace(&self.folder, "founding-object", &text)
+        // Nobody else writes in the folder of a replica that runs: what one that was killed has left is written over.
+        let beside = ".founding-object.new";
+        match fs::remove_file(self.folder.join(beside)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(at(&self.folder.join(beside))(error));
+            }
+            _ => {}
+        }
+        replace(&self.folder, "founding-object", beside, &text)
     }
 }
 
@@ -195,17 +248,16 @@ fn read_if_there(path: &Path) -> Result<Option<String>, VaultError> {
     }
 }
 
-/// Puts a whole file in the place of what has this name.
-fn replace(folder: &Path, name: &str, text: &str) -> Result<(), VaultError> {
-    // Its own name for each process: replicas may share the folder.
-    let beside = folder.join(format!(".{name}.{}", std::process::id()));
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&beside)(error)),
-        _ => {}
+/// Puts a whole file in the place of what has this name. It is made beside it, where nothing is left of it if that fails.
+fn replace(folder: &Path, name: &str, beside: &str, text: &str) -> Result<(), VaultError> {
+    let (path, beside) = (folder.join(name), folder.join(beside));
+    let put = write_synced(&beside, text.as_bytes())
+        .and_then(|()| fs::rename(&beside, &path).map_err(at(&path)));
+    if put.is_err() {
+        // What failed says more than this could.
+        let _ = fs::remove_file(&beside);
     }
-    write_synced(&beside, text.as_bytes())?;
-    let path = folder.join(name);
-    fs::rename(&beside, &path).map_err(at(&path))?;
+    put?;
     sync_folder(folder)
 }
 
@@ -219,8 +271,8 @@ mod tests {
         Reached { term, node, index }
     }
 
-    #[test]
-    fn a_file_remembers_the_furthest_of_its_store() {
+    #[tokio::test]
+    async fn a_file_remembers_the_furthest_of_its_store() {
         let folder = tempfile::tempdir().unwrap();
         let file = ReachedFile::new(folder.path().join("keys"));
         let (one, two) = (StoreId([1; 16]), StoreId([2; 16]));
@@ -231,12 +283,12 @@ mod tests {
             (one, at_entry(2, 3), at_entry(2, 3)),
             (two, at_entry(1, 1), at_entry(1, 1)),
         ] {
-            let saved = file.save(of, reached).unwrap();
+            let saved = file.save(of, reached).await.unwrap();
             assert_eq!(saved.reached, Some(remembered));
             assert_eq!(file.load(of).unwrap(), saved);
         }
         assert_eq!(file.load(one).unwrap().reached, None);
-        assert_eq!(fs::read_dir(&file.folder).unwrap().count(), 1);
+        assert_eq!(names(&file), [".reached.lock", "reached"]);
         for odd in [
             &b""[..],
             b"jointoken reached 1\n",
@@ -254,8 +306,76 @@ mod tests {
             ] {
                 assert!(said.contains(says), "{says}: {said}");
             }
-            assert!(file.save(one, at_entry(9, 9)).is_err(), "{odd:?}");
+            let saved = file.save(one, at_entry(9, 9)).await;
+            assert!(saved.is_err(), "{odd:?}");
         }
+    }
+
+    fn names(file: &ReachedFile) -> Vec<String> {
+        let entries = fs::read_dir(&file.folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// In containers each replica may have the same process id.
+    #[test]
+    fn replicas_that_share_a_file_never_set_it_back_nor_hinder_each_other() {
+        const REPLICAS: u64 = 4;
+        const ENTRIES: u64 = 50;
+        let folder = tempfile::tempdir().unwrap();
+        let file = ReachedFile::new(folder.path().join("keys"));
+        let of = StoreId([1; 16]);
+        let replica = |of_all| {
+            let file = file.clone();
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = { runtime }.enable_time().build().unwrap();
+                for entry in 1..=ENTRIES {
+                    let reached = at_entry(1, entry * REPLICAS + of_all);
+                    let saved = runtime.block_on(file.save(of, reached)).unwrap();
+                    assert!(saved.reached >= Some(reached));
+                    assert!(file.load(of).unwrap().reached >= saved.reached);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let replicas: Vec<_> = (0..REPLICAS).map(|of| scope.spawn(replica(of))).collect();
+            let mut seen = None;
+            while replicas.iter().any(|replica| !replica.is_finished()) {
+                let now = file.load(of).unwrap().reached;
+                assert!(now >= seen, "{now:?} after {seen:?}");
+                seen = now;
+            }
+        });
+        let last = at_entry(1, ENTRIES * REPLICAS + REPLICAS - 1);
+        assert_eq!(file.load(of).unwrap().reached, Some(last));
+        assert_eq!(names(&file), [".reached.lock", "reached"]);
+    }
+
+    /// Whoever calls gives up after a while, and nothing is written.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_another_writes_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ReachedFile::new(folder.path());
+        let of = StoreId([1; 16]);
+        let lock = file.lock().await.unwrap();
+        let saving = file.save(of, at_entry(1, 1));
+        let patience = Duration::from_secs(5);
+        tokio::time::timeout(patience, saving).await.unwrap_err();
+        assert_eq!(names(&file), [".reached.lock"]);
+        drop(lock);
+        file.save(of, at_entry(1, 1)).await.unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_write_that_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("reached")).unwrap();
+        replace(folder.path(), "reached", ".reached.1", "text").unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -265,6 +385,8 @@ mod tests {
         let [one, two] = [1, 2].map(|_| Identity::draw(domain.clone(), 1).unwrap());
         let seen = SeenObject::of(&one, folder.path());
         assert_eq!(seen.load().unwrap(), None);
+        // As one leaves it that was killed.
+        fs::write(folder.path().join(".founding-object.new"), "x").unwrap();
         for uid in ["a-b", "c-d"] {
             seen.save(uid).unwrap();
             assert_eq!(seen.load().unwrap().as_deref(), Some(uid));

@@ -1,5 +1,6 @@
 //! What becomes of the data of a replica that was removed from its group: they are of no use to anybody, and are kept.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,9 @@ use std::path::{Path, PathBuf};
 use super::folder_vault::{at, make_folder, sync_folder};
 use super::identity::IdentityFile;
 use super::vault::VaultError;
+
+/// How the names of such folders begin.
+pub(super) const ASIDE: &str = "removed-";
 
 /// Sets everything aside that made the folder `data` a replica of its store; afterwards it is as good as empty. Where it is
 /// now; `None`: there was nothing.
@@ -39,10 +43,33 @@ pub(super) fn resume(data: &Path) -> Result<(), VaultError> {
     }
 }
 
+/// Warns whoever has a store founded here though one was moved aside: a restore that was refused leaves it there.
+pub(super) fn warn_of_stores(data: &Path) {
+    for aside in stores(data) {
+        tracing::warn!(
+            "a new store is founded in {}, and {} holds one that was moved aside. If that one was to be gone on with, as after a `store recover` that was refused: \
+             stop this replica, move what was made now away and everything in that folder back, and start it again",
+            data.display(),
+            aside.display(),
+        );
+    }
+}
+
+/// Folders of this one in which a store was set aside, as far as that can be seen.
+fn stores(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data).into_iter().flatten().flatten();
+    let is_aside = |name: &OsStr| name.as_encoded_bytes().starts_with(ASIDE.as_bytes());
+    entries
+        .filter(|entry| is_aside(&entry.file_name()))
+        .map(|entry| entry.path())
+        .filter(|path| path.join("store").is_dir())
+        .collect()
+}
+
 /// Where the data of this folder's replica are set aside.
 fn place(data: &Path) -> Result<Option<PathBuf>, VaultError> {
     let identity = IdentityFile::new(data).load()?;
-    Ok(identity.map(|of| data.join(format!("removed-{:016x}", of.node_id))))
+    Ok(identity.map(|of| data.join(format!("{ASIDE}{:016x}", of.node_id))))
 }
 
 #[cfg(test)]
@@ -69,6 +96,20 @@ mod tests {
         let log = fs::read_to_string(aside.join("store/log")).unwrap();
         assert_eq!(log, "what it knew");
         assert_eq!(set_aside(folder.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_store_that_was_moved_aside_is_seen() {
+        let (folder, _) = folder();
+        let data = folder.path();
+        fs::create_dir(data.join("removed-empty")).unwrap();
+        fs::create_dir(data.join("lost+found")).unwrap();
+        assert_eq!(stores(data), Vec::<PathBuf>::new());
+        assert_eq!(stores(&data.join("none")), Vec::<PathBuf>::new());
+        let ahead = data.join("removed-ahead");
+        fs::create_dir(&ahead).unwrap();
+        fs::rename(data.join("store"), ahead.join("store")).unwrap();
+        assert_eq!(stores(data), [ahead]);
     }
 
     #[test]

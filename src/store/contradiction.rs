@@ -1,7 +1,8 @@
 //! Two pasts of one store: a leader without an entry that was committed, as a replica knows that has applied it.
 //!
-//! It cannot be unless the folders of a majority were set back to older copies with all that tells so, and have gone on while
-//! another replica stood still or was cut off. Whoever finds that out, or is told so and has entries of that leader, serves no
+//! It cannot be unless folders were set back to older copies with all that tells so: so many that they are a majority together with
+//! those that were behind or away, of three one can be enough; and unless that majority has gone on while whoever has the entry
+//! stood still or was cut off. Whoever finds that out, or is told so and has entries of that leader, serves no
 //! more: which past counts nobody here can know. It tells the others as long as they go on, and keeps it in its folder, so that a
 //! start does not forget it. A claim that is false stops, too, and admits nobody.
 //!
@@ -117,13 +118,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             return None;
         }
         let it = Contradiction { applied, leader };
-        self.contradict(
-            it,
-            format!(
-                "{}, which was committed and is applied here",
-                without(it.leader, it.applied)
-            ),
-        );
+        self.contradict(it, told(it, "here", ""));
         Some(it)
     }
 
@@ -133,7 +128,7 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             return;
         }
         tracing::error!(
-            "{what}: nothing is served any more, and the others are told before this replica ends"
+            "{what}. Nothing is served any more, and the others are told before this replica ends"
         );
         *pasts = Some(Found {
             it,
@@ -154,13 +149,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
             .is_some_and(|last| last.leader_id >= it.leader.leader_id);
         // Who has nothing of that leader goes on: it is told by what it is sent.
         if is_of_that_leader && self.membership().get_node(&by).is_some() {
-            self.contradict(
-                it,
-                format!(
-                    "{}, which was committed and is applied by replica {by:016x}, and this replica has followed it",
-                    without(it.leader, it.applied)
-                ),
-            );
+            let by = format!("by replica {by:016x}");
+            self.contradict(it, told(it, &by, ", and this one has followed it"));
         }
     }
 
@@ -212,10 +202,12 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
     }
 }
 
-fn without(leader: Vote, entry: LogId) -> String {
+fn told(Contradiction { applied, leader }: Contradiction, place: &str, followed: &str) -> String {
+    let (term, leader) = (applied.leader_id.term, leader.leader_id);
     format!(
-        "the data folders of a majority of the group were set back to older copies: {:016x} leads in term {} without entry {} of term {}",
-        leader.leader_id.node_id, leader.leader_id.term, entry.index, entry.leader_id.term
+        "a majority of the group goes on without entry {} of term {term}, which was committed and is applied {place}: replica {:016x} leads in term {}{followed}. \
+         The data folder of at least one replica was set back to an older copy",
+        applied.index, leader.node_id, leader.term
     )
 }
 

@@ -83,7 +83,7 @@ pub enum OpenError {
     #[error(
         "{what}. So tokens that were used in one past of the group are unused in the other, and nothing is served any more. Stop all replicas. \
          Mount the volumes that were in use last in the place of the older copies, and remove the file {} from whatever folder is kept. If they are lost, make a new store, \
-         in which every unused token has ended: `jointoken store recover` of the folder that was not set back",
+         in which every unused token has ended: `jointoken store recover` of the folder of the replica that has applied this entry",
         path.display()
     )]
     TwoPasts { path: PathBuf, what: String },

@@ -1,15 +1,16 @@
-//! A majority is set back with all that would tell so, while the replica that has what was committed since stands still.
+//! Replicas are set back with all that would tell so, while the one that has what was committed since stands still: two of three,
+//! or one, whom one that was stopped meanwhile elects.
 
 use std::fs;
 
-use crate::group::{Group, copy_folder};
+use crate::group::{Group, Minter, copy_folder};
 use crate::program::{Machine, run, text};
 
 /// What each says that ends for it, also when it is started again.
 const SAYS: [&str; 3] = [
-    "the data folders of a majority of the group were set back to older copies",
+    "a majority of the group goes on without entry",
     "which was committed and is applied",
-    "`jointoken store recover` of the folder that was not set back",
+    "`jointoken store recover` of the folder of the replica that has applied this entry",
 ];
 
 /// What a replica has on its volume.
@@ -28,6 +29,34 @@ fn leads(group: &Group, replicas: &[usize]) -> bool {
     let seen = replicas.iter().filter_map(|of| group.try_members(*of));
     let mut members = seen.flat_map(|seen| seen.members);
     members.any(|of| of.is_asked && of.role == "leader")
+}
+
+/// A group, its leader, and copies of the volumes of the replicas that `copied` names.
+fn group_of_three(copied: impl Fn(usize) -> Vec<usize>) -> (Group, usize) {
+    let mut group = Group::of_three();
+    group.terminate_all();
+    group.part_keys();
+    (0..3).for_each(|replica| group.start(replica));
+    group.until_whole();
+    let leader = group.leader();
+    for replica in copied(leader) {
+        group.terminate(replica);
+        for (place, copy) in volume(&group, replica) {
+            copy_folder(&place, &copy);
+        }
+        group.start(replica);
+        group.until_whole();
+    }
+    assert_eq!(group.leader(), leader);
+    (group, leader)
+}
+
+fn used_tokens(minter: &Minter) -> Vec<String> {
+    let used: Vec<_> = (0..5).map(|_| minter.token()).collect();
+    for token in &used {
+        Machine::new().join(token).ok();
+    }
+    used
 }
 
 fn set_back(group: &mut Group, replicas: &[usize]) {
@@ -64,38 +93,14 @@ fn recover(group: &mut Group, survivor: usize) {
     group.until_whole();
 }
 
-#[test]
-fn a_majority_that_was_set_back_behind_its_leader_stops_once_that_is_back() {
-    let mut group = Group::of_three();
-    group.terminate_all();
-    group.part_keys();
-    (0..3).for_each(|replica| group.start(replica));
-    group.until_whole();
-    let minter = group.minter(0);
-    let leader = group.leader();
-    let others = [1, 2].map(|further| (leader + further) % 3);
-    for replica in others {
-        group.terminate(replica);
-        for (place, copy) in volume(&group, replica) {
-            copy_folder(&place, &copy);
-        }
-        group.start(replica);
-        group.until_whole();
-    }
-    assert_eq!(group.leader(), leader);
-    let used: Vec<_> = (0..5).map(|_| minter.token()).collect();
-    for token in &used {
-        Machine::new().join(token).ok();
-    }
-
-    group.freeze(leader);
-    set_back(&mut group, &others);
+/// The others go on without the one that stands still, until that is back.
+fn all_end_once_it_is_back(group: &mut Group, still: usize, others: [usize; 2], used: &[String]) {
     group.until("they go on without it", |group| leads(group, &others));
-    let meanwhile = minter.token();
+    // Which is why they must end.
     let url = group.door_url(others[0]);
-    Machine::new().join_with(&meanwhile, &["--url", &url]).ok();
+    Machine::new().join_with(&used[0], &["--url", &url]).ok();
 
-    group.thaw(leader);
+    group.thaw(still);
     for replica in 0..3 {
         group.take(replica).end().fails(1, &SAYS);
     }
@@ -105,11 +110,29 @@ fn a_majority_that_was_set_back_behind_its_leader_stops_once_that_is_back() {
         let is_fault = ["a fault of the program", "panicked"].map(|says| log.contains(says));
         assert_eq!(is_fault, [false, false], "{log}");
     }
+}
+
+#[test]
+fn a_majority_that_was_set_back_behind_its_leader_stops_once_that_is_back() {
+    let others_of = |leader| [1, 2].map(|further| (leader + further) % 3);
+    let (mut group, leader) = group_of_three(|leader| others_of(leader).into());
+    let others = others_of(leader);
+    let minter = group.minter(0);
+    let mut used = used_tokens(&minter);
+
+    group.freeze(leader);
+    set_back(&mut group, &others);
+    group.until("they go on without it", |group| leads(group, &others));
+    let meanwhile = minter.token();
+    let url = group.door_url(others[0]);
+    Machine::new().join_with(&meanwhile, &["--url", &url]).ok();
+    all_end_once_it_is_back(&mut group, leader, others, &used);
 
     recover(&mut group, leader);
+    used.push(meanwhile);
     for replica in 0..3 {
         let url = group.door_url(replica);
-        for token in used.iter().chain([&meanwhile]) {
+        for token in &used {
             let late = Machine::new().join_with(token, &["--url", &url, "--timeout", "10s"]);
             assert_ne!(late.code, Some(0), "{late:?}");
         }
@@ -118,4 +141,19 @@ fn a_majority_that_was_set_back_behind_its_leader_stops_once_that_is_back() {
     Machine::new().join(&fresh).ok();
     Machine::new().join(&fresh).fails(5, &["used"]);
     group.terminate_all();
+}
+
+/// Only one was set back. With one that was merely away it is a majority.
+#[test]
+fn one_that_was_set_back_and_one_that_was_away_stop_once_the_leader_is_back() {
+    let (mut group, leader) = group_of_three(|leader| vec![(leader + 2) % 3]);
+    let [away, older] = [1, 2].map(|further| (leader + further) % 3);
+    let minter = group.minter(0);
+    group.terminate(away);
+    let used = used_tokens(&minter);
+
+    group.freeze(leader);
+    set_back(&mut group, &[older]);
+    group.start(away);
+    all_end_once_it_is_back(&mut group, leader, [away, older], &used);
 }

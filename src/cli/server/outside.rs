@@ -108,7 +108,7 @@ impl Refusal<'_> {
         let another = self.another(object, seen);
         let (namespace, name) = self.object();
         format!(
-            "{another} Only if all volumes are those in use last: kubectl -n {namespace} annotate configmap {name} --overwrite jointoken.io/volumes-are-current={object}"
+            "{another} Only if all volumes are those in use last, and the store does not live on in another cluster, of which this one is a copy: kubectl -n {namespace} annotate configmap {name} --overwrite jointoken.io/volumes-are-current={object}"
         )
     }
 
@@ -121,7 +121,7 @@ impl Refusal<'_> {
             "metadata": { "annotations": { "jointoken.io/volumes-are-current": object } },
         });
         format!(
-            "{another} Its data do not say (`object`) for which ConfigMap they were written. Only if the store has always been in namespace {namespace}, and all volumes are those in use last: \
+            "{another} Its data do not say (`object`) for which ConfigMap they were written. Only if the store has always been in namespace {namespace}, all volumes are those in use last, and the store does not live on in another cluster, of which this one is a copy: \
              kubectl -n {namespace} patch configmap {name} --type merge -p '{patch}'"
         )
     }

@@ -132,6 +132,11 @@ async fn an_empty_folder_beside_anothers_founding_founds_nothing() {
         ),
         "{error}"
     );
+    // What loses nothing comes first.
+    let said = error.to_string();
+    let at = ["mount the volume", "store recover", "move its keys away"];
+    let at = at.map(|step| said.find(step).expect(step));
+    assert!(at.is_sorted(), "{said}");
     assert!(world.identity.lock().unwrap().is_none());
     assert!(world.object.lock().unwrap().is_none());
 }
