@@ -42,7 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     (
         "admin",
-        &["token", "lifecycle", "store", "founding", "clock"],
+        &["token", "lifecycle", "store", "founding", "clock", "net"],
     ),
     (
         "cli",

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::net::file_words;
 use crate::token::TokenId;
 
 use super::wire::{
@@ -33,8 +34,9 @@ pub struct AdminClient {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(
-        "cannot reach a replica at {}: {source}{}",
+        "cannot reach a replica at {}: {}{}",
         socket.display(),
+        file_words(source),
         hint(source)
     )]
     Unreachable { socket: PathBuf, source: io::Error },
@@ -42,7 +44,7 @@ pub enum ClientError {
     BrokenOff(String),
     #[error("{}", .0.message)]
     Refused(Problem),
-    #[error("the answer cannot be written, is there room for it? {0}")]
+    #[error("the answer cannot be written, is there room for it? {}", file_words(.0))]
     Write(io::Error),
 }
 

@@ -15,6 +15,7 @@ use super::output::{self, Output};
 use crate::clock::SystemClock;
 use crate::joiner::{self, DoorAddress, Join, JoinError, JoinFailure, Joined};
 use crate::net::{Proxies, Proxy, file_words};
+use crate::store::file_trouble;
 
 /// Longer than a certificate in PEM.
 const MAX_CA_FILE: u64 = 64 * 1024;
@@ -173,7 +174,21 @@ fn failure(error: JoinError) -> Failure {
         JoinFailure::TryAgain => Exit::TryAgain,
         JoinFailure::Refused => Exit::Refused,
     };
-    Failure::new(exit, error)
+    match error {
+        // What the system says, with what to do about it.
+        JoinError::File {
+            action,
+            path,
+            source,
+        } if source.raw_os_error().is_some() => {
+            let why = file_trouble(&source, &path);
+            Failure::new(
+                exit,
+                format_args!("cannot {action} {}: {why}", path.display()),
+            )
+        }
+        error => Failure::new(exit, error),
+    }
 }
 
 fn report(joined: Joined) -> Report {
@@ -191,5 +206,26 @@ fn report(joined: Joined) -> Report {
         folder: joined.folder,
         already_joined: joined.already,
         warning,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_does_not_allow_comes_with_a_next_step() {
+        let error = |source| JoinError::File {
+            action: "make",
+            path: "/ro/x".into(),
+            source,
+        };
+        let denied = failure(error(io::Error::from_raw_os_error(13))).message;
+        let says = "cannot make /ro/x: Permission denied: this process runs as user";
+        assert!(denied.starts_with(says), "{denied}");
+        let ours = failure(error(io::Error::other("it is too long"))).message;
+        assert_eq!(ours, "cannot make /ro/x: it is too long");
     }
 }

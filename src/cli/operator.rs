@@ -171,8 +171,12 @@ impl Args {
         if bare_names.len() < self.bare_names.len() {
             return Err(Failure::usage("--bare-names names a namespace twice"));
         }
-        let mut named = self.namespaces.iter().chain(&self.system_namespace);
-        if let Some(odd) = named.find(|name| !is_node_name(name)) {
+        if let Some(odd) = (self.system_namespace.as_ref()).filter(|name| !is_node_name(name)) {
+            return Err(Failure::usage(format_args!(
+                "{odd:?} is not the name of a namespace: --system-namespace takes the one in which the operator keeps its Secrets and its founding ConfigMap"
+            )));
+        }
+        if let Some(odd) = self.namespaces.iter().find(|name| !is_node_name(name)) {
             return Err(Failure::usage(format_args!(
                 "{odd:?} is not the name of a namespace: --namespace takes names separated by commas, and none at all stands for every namespace"
             )));

@@ -14,7 +14,7 @@ use super::snapshot;
 use super::upgrade;
 use crate::admin::AcceptClockResponse;
 
-/// Looks after a replica's store: its clock, and snapshots of it for backups
+/// Looks after the store: its replicas, its clock, snapshots for backups, upgrades, and what to do when it is lost
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! The mark of the store's founding, kept in the operator's namespace.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -31,8 +32,10 @@ pub struct FoundingConfigMap {
     config_maps: Api<ConfigMap>,
     namespace: String,
     name: String,
-    /// What was last seen of it that is a store's.
+    /// What was last seen of it; `None`: it is gone, or is another store's.
     seen: watch::Sender<Option<Remembered>>,
+    /// The store whose mark it has to be, once that was asked for.
+    of: OnceLock<StoreId>,
     former: watch::Sender<FormerStores>,
 }
 
@@ -44,6 +47,7 @@ impl FoundingConfigMap {
             namespace: namespace.to_owned(),
             name: format!("{prefix}-founding"),
             seen: watch::Sender::new(None),
+            of: OnceLock::new(),
             former: watch::Sender::default(),
         }
     }
@@ -68,11 +72,15 @@ impl FoundingConfigMap {
 
     async fn read(&self) -> Result<Option<Founding>, VaultError> {
         let found = self.config_maps.get_opt(&self.name).await;
-        let Some(config_map) = found.map_err(|error| self.failed(&error))? else {
+        let found = found.map_err(|error| self.failed(&error))?;
+        let founding = found.as_ref().and_then(founding_of);
+        let is_of = |of: &StoreId| founding.is_some_and(|founding| founding.store_id == *of);
+        let ours = found.as_ref().filter(|_| self.of.get().is_none_or(is_of));
+        self.show(ours);
+        let Some(config_map) = found else {
             return Ok(None);
         };
         let founding = self.founding_in(&config_map)?;
-        self.show(&config_map);
         self.saw(&config_map);
         Ok(Some(founding))
     }
@@ -118,8 +126,10 @@ impl FoundingConfigMap {
         change: impl Fn(&mut ConfigMap) -> Result<bool, VaultError>,
     ) -> Result<ConfigMap, VaultError> {
         for _ in 0..TRIES {
-            let found = self.config_maps.get(&self.name).await;
-            let mut found = found.map_err(|error| self.failed(&error))?;
+            let found = self.config_maps.get_opt(&self.name).await;
+            let found = found.map_err(|error| self.failed(&error))?;
+            let mut found = found
+                .ok_or_else(|| VaultError::unfit(FoundingObject::place(self), "is not there"))?;
             if !change(&mut found)? {
                 return Ok(found);
             }
@@ -210,8 +220,8 @@ impl FoundingConfigMap {
         }
     }
 
-    fn show(&self, config_map: &ConfigMap) {
-        let now = Some(self.remembered_in(config_map));
+    fn show(&self, config_map: Option<&ConfigMap>) {
+        let now = config_map.map(|config_map| self.remembered_in(config_map));
         self.seen
             .send_if_modified(|seen| std::mem::replace(seen, now.clone()) != now);
     }
@@ -222,12 +232,13 @@ impl FoundingConfigMap {
             Some(founding) if founding.store_id == of => Ok(()),
             _ => Err(VaultError::unfit(
                 FoundingObject::place(self),
-                "is not this store's any more",
+                "is not this store's",
             )),
         }
     }
 
     async fn look(&self, of: StoreId) -> Result<Remembered, VaultError> {
+        self.of.get_or_init(|| of);
         let found = self.config_maps.get(&self.name).await;
         let found = found.map_err(|error| self.failed(&error))?;
         self.check_is_of(of, &found)?;
@@ -236,11 +247,12 @@ impl FoundingConfigMap {
             let what = "does not say in its data `reached` how far the log of the store has been: somebody has changed it, put it back or remove that key";
             return Err(VaultError::unfit(FoundingObject::place(self), what));
         }
-        self.show(&found);
+        self.show(Some(&found));
         Ok(self.remembered_in(&found))
     }
 
     async fn raise(&self, of: StoreId, reached: Reached) -> Result<Remembered, VaultError> {
+        self.of.get_or_init(|| of);
         let now = self.update(|found| {
             self.check_is_of(of, found)?;
             let is_further = self.remembered_in(found).reached < Some(reached);
@@ -253,7 +265,7 @@ impl FoundingConfigMap {
             Ok(is_further)
         });
         let now = now.await?;
-        self.show(&now);
+        self.show(Some(&now));
         Ok(self.remembered_in(&now))
     }
 }

@@ -32,6 +32,8 @@ pub struct KeyGuard {
     object: Option<Arc<dyn FoundingObject>>,
     store: Arc<dyn TokenStore>,
     in_order: watch::Sender<bool>,
+    /// What was said last of what is amiss.
+    amiss: Option<String>,
     /// When they were last seen, as they should be or not; and for how long they have not been since, as of the last look.
     seen_at: Instant,
     unseen: watch::Sender<Duration>,
@@ -51,6 +53,7 @@ impl KeyGuard {
             object,
             store,
             in_order: watch::Sender::new(true),
+            amiss: None,
             seen_at: Instant::now(),
             unseen: watch::Sender::new(Duration::ZERO),
         }
@@ -91,13 +94,17 @@ impl KeyGuard {
         match looked {
             Ok(Ok(())) => {
                 self.see();
+                self.amiss = None;
                 if self.turn(true) {
                     tracing::info!("the keys are in order again: minting and signing go on");
                 }
             }
             Ok(Err(error)) if error.is_about_keys() => {
                 self.see();
-                if self.turn(false) {
+                self.turn(false);
+                // One trouble may follow another.
+                let amiss = Some(error.to_string());
+                if std::mem::replace(&mut self.amiss, amiss.clone()) != amiss {
                     tracing::error!(%error, "minting and signing have stopped until this is put right");
                 }
             }

@@ -109,7 +109,7 @@ impl<'a> Asking<'a> {
             let left = self.until.saturating_duration_since(Instant::now());
             let pause = cut(wanted, left);
             if let (Some(error), true) = (&failed.temporary, pause < left) {
-                let seconds = pause.as_secs_f64();
+                let seconds = pause.as_secs_f64().round().max(1.0);
                 (self.join.waiting)(&format!("{error}; asking again in {seconds:.0} s"));
             }
             if let (Some(error), false) = (&failed.clock, clock_is_said || pause == left) {

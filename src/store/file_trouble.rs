@@ -54,8 +54,13 @@ fn not_ours(path: &Path) -> String {
         );
     };
     let (owner, mode) = (found.uid(), found.mode() & 0o777);
-    let there = there.display();
+    let is_it = there == path;
+    let (there, path) = (there.display(), path.display());
     match owner == user {
+        // What it lies in may be everybody's.
+        false if !is_it => format!(
+            "this process runs as user {user}, and user {owner} owns {there} (mode {mode:03o}): run it as that user, or have that one make {path} and give it to this one with chown"
+        ),
         true => format!(
             "this process runs as user {user}, who owns {there}, and its mode {mode:03o} does not allow this: `chmod -R u+rwX {there}`, if it is not mounted read-only"
         ),

@@ -26,13 +26,15 @@ const HAND_OVER: Duration = Duration::from_secs(3);
 /// Why members were not removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
-    #[error("there is no member of this id")]
+    #[error("there is no member of this id: `jointoken store members` shows those that there are")]
     NotAMember,
     #[error(
         "of those that would be left no majority is there, and without one the store stands still: bring them back first, or remove all the same with --force"
     )]
     WouldLoseQuorum,
-    #[error("this would leave no member at all")]
+    #[error(
+        "this would leave no member at all, and a store needs one: to give it up, stop its last replica and delete the data folder"
+    )]
     NobodyLeft,
     #[error(
         "no majority of the members is there, without which nothing can be decided, not even with --force: start those that are silent. Only if they are lost for good: `jointoken store recover`"
@@ -202,7 +204,6 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         nodes: BTreeSet<NodeId>,
         force: bool,
     ) -> Result<(), RemoveError> {
-        let group = self.group().ok_or(StoreError::NoLeader)?;
         let (membership, as_of) = {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();
@@ -217,6 +218,8 @@ impl<Rt: AsyncRuntime> Inner<Rt> {
         if left.is_empty() {
             return Err(RemoveError::NobodyLeft);
         }
+        // A replica that is of no group is its only member.
+        let group = self.group().ok_or(StoreError::NoLeader)?;
         let boot_ms = self.clocks().readings().boot_ms;
         let heard = group.heard(boot_ms, PRESENT_MS);
         let not_served = self.not_served(self.own());

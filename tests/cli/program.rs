@@ -27,6 +27,7 @@ fn help_names_commands_examples_and_exit_codes() {
         "inspect",
         "crd",
         "version",
+        "Looks after the store: its replicas, its clock, snapshots for backups, upgrades",
         "5  the token was used already",
         "never from the",
     ] {

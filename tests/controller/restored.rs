@@ -113,6 +113,25 @@ async fn nothing_that_was_issued_after_the_snapshot_is_issued_again() {
         (told.token_id, told.joiner),
         (before.token_id, before.joiner)
     );
+    // And say that it was used, where they tell it, and only there.
+    for (name, says) in [
+        ("issued", "the token was used at "),
+        ("new", "the token was used at "),
+        (
+            "live",
+            "whether it had been used cannot be known: set spec.revision",
+        ),
+    ] {
+        let told = ground.resources().get(name).await.unwrap();
+        let (_, _, message) = condition(&told, "Ready").unwrap();
+        assert!(message.contains(says), "{name}: {message}");
+        let is_known = !message.contains("cannot be known");
+        assert_eq!(
+            is_known,
+            message.contains("by the key "),
+            "{name}: {message}"
+        );
+    }
     let new = ground.wait_for_phase("new", "Consumed").await;
     assert!(new.status.unwrap().consumed_at.is_some());
 

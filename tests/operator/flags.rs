@@ -189,7 +189,11 @@ async fn the_operator_says_what_is_wrong_with_its_flags() {
         ),
         (
             place.setup_with(&["--namespace", ""]),
-            vec!["is not the name of a namespace"],
+            vec!["is not the name of a namespace: --namespace takes"],
+        ),
+        (
+            place.setup_with(&["--system-namespace", "No"]),
+            vec!["is not the name of a namespace: --system-namespace takes"],
         ),
     ] {
         setup.run().fails(2, &says);

@@ -75,6 +75,11 @@ fn without_the_folder_of_the_keys_the_mark_is_not_kept_and_nothing_else_is_held_
     let token = create(&key, "edge-1");
     Machine::new().join(&token).ok();
     server.wait_for_log(NOT_KEPT);
+    let log = server.log();
+    assert!(
+        log.contains("in keysDir") && !log.contains("ConfigMap"),
+        "{log}"
+    );
     assert!(wait_until(|| is_in_order(&server, 0)));
     Machine::new().join(&create(&key, "edge-2")).ok();
     fs::remove_dir(&file).unwrap();

@@ -244,7 +244,9 @@ fn what_a_killed_replica_has_left_is_recovered_without_a_snapshot() {
     let survivor = place.data();
     let before = contents(&survivor.join("store/log"));
     recover(&survivor, &[]).fails(2, &["--yes"]);
-    recover(&place.path("nowhere"), &["--yes"]).fails(2, &["nowhere", "give the data folder"]);
+    recover(&place.path("nowhere"), &["--yes"])
+        .fails(2, &["nowhere: No such file", "is the path right"]);
+    recover(&survivor.join("store"), &["--yes"]).fails(2, &["give the data folder of a replica"]);
     let recovered = json_of(&recover(&survivor, &["--yes", "--output", "json"]));
     assert_eq!(recovered["epoch"], 2);
     assert_eq!(contents(&survivor.join("store/log")), before);

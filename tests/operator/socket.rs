@@ -95,8 +95,33 @@ fn the_socket_and_what_comes_out_of_it_are_the_owners_alone() {
 
     assert!(server.terminate().0.success());
     assert!(!socket.exists(), "it is taken away");
-    run(&["key", "list", "--admin-socket", text(&socket)])
-        .fails(2, &["cannot reach a replica", "is it running"]);
+    let says = [
+        "cannot reach a replica",
+        "No such file or directory; is it running",
+    ];
+    run(&["key", "list", "--admin-socket", text(&socket)]).fails(2, &says);
+}
+
+#[test]
+fn a_lone_replica_cannot_be_removed() {
+    let place = Standalone::new();
+    let server = place.setup().start();
+    let socket = place.data().join("admin.sock");
+    let members = |more: &[&str]| {
+        let asked = ["store", "members", "--admin-socket", text(&socket)];
+        run(&[&asked[..2], more, &asked[2..]].concat())
+    };
+    let shown = members(&["--output", "json"]).ok().stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let own = shown["members"][0]["nodeId"].as_str().unwrap();
+    for (id, says) in [
+        ("0123456789abcdef", "there is no member of this id"),
+        (own, "this would leave no member at all"),
+    ] {
+        members(&["remove", id]).fails(8, &[says]);
+        members(&["remove", id, "--force"]).fails(8, &[says]);
+    }
+    assert!(server.terminate().0.success());
 }
 
 #[test]

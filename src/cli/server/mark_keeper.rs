@@ -97,11 +97,11 @@ impl MarkKeeper {
                 true
             }
             Err(error) => {
+                let advice = advice(self.mark.is_shared(), error.is_unfit);
                 if !was_stale {
                     tracing::warn!(
                         %error,
-                        "how far the log has been is not remembered outside of the data folder: a copy of that which is made from now on is not known for an older one. \
-                         In Kubernetes the operator has to have the right to update the founding ConfigMap: see deploy/rbac.yaml"
+                        "how far the log has been is not remembered outside of the data folder: a copy of that which is made from now on is not known for an older one. {advice}"
                     );
                 }
                 false
@@ -164,6 +164,11 @@ impl MarkKeeper {
                     led = leads;
                 },
                 now = look(&mut seen) => {
+                    let Some(now) = now else {
+                        // The write says what is there instead, until this store's is there again.
+                        is_due |= led;
+                        continue;
+                    };
                     self.adopt(&now);
                     if self.is_outrun(&now).await {
                         self.outrun_by = Some(now);
@@ -200,14 +205,27 @@ fn counts(change: &Change) -> bool {
     change.is_everything() || !change.transitions.is_empty() || change.house.is_some()
 }
 
-/// What is seen of it next. Never, if nobody else writes it.
-async fn look(seen: &mut Option<watch::Receiver<Option<Remembered>>>) -> Remembered {
-    if let Some(seen) = seen {
-        while seen.changed().await.is_ok() {
-            if let Some(now) = seen.borrow_and_update().clone() {
-                return now;
-            }
+/// What to do about a mark that cannot be written; its error says what is wrong there.
+const fn advice(is_shared: bool, is_unfit: bool) -> &'static str {
+    match (is_shared, is_unfit) {
+        (true, true) => {
+            "Put this store's founding ConfigMap back: the error that minting has stopped says how"
         }
+        (true, false) => {
+            "The operator has to have the right to update the founding ConfigMap: see deploy/rbac.yaml"
+        }
+        (false, _) => {
+            "It is the file `reached` in keysDir, which this process has to be able to write"
+        }
+    }
+}
+
+/// What is seen of it next; `None`: it is gone. Never, if nobody else writes it.
+async fn look(seen: &mut Option<watch::Receiver<Option<Remembered>>>) -> Option<Remembered> {
+    if let Some(seen) = seen
+        && seen.changed().await.is_ok()
+    {
+        return seen.borrow_and_update().clone();
     }
     std::future::pending().await
 }

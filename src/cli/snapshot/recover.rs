@@ -1,5 +1,6 @@
 //! `jointoken store recover`.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::cli::kubernetes::ClusterArgs;
 use crate::cli::output::Output;
 use crate::founding::RestoreRequest;
 use crate::store::disk::{Disk, RealDisk};
-use crate::store::{Backup, OpenError, Survivor};
+use crate::store::{Backup, OpenError, Survivor, file_trouble};
 
 /// Makes a new store of what one replica has left, when the rest of its group is lost for good
 ///
@@ -51,6 +52,10 @@ pub struct Args {
 
 /// Recovers.
 pub async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    fs::metadata(&args.survivor).map_err(|error| {
+        let (path, why) = (&args.survivor, file_trouble(&error, &args.survivor));
+        Failure::usage(format_args!("cannot read {}: {why}", path.display()))
+    })?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let survivor = Survivor::read(&disk, &args.survivor.join("store")).map_err(failed)?;
     let uncommitted = match survivor.uncommitted {

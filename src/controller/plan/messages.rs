@@ -2,10 +2,11 @@
 
 use kube::ResourceExt;
 
-use crate::api::MAX_INTEGER;
+use crate::api::{JoinTokenStatus, MAX_INTEGER};
 use crate::lifecycle::record::Bar;
 use crate::lifecycle::{Phase, Reason};
 
+use super::super::former::is_import;
 use super::super::standing::InForce;
 use super::super::view::View;
 use super::reissue_at_ms;
@@ -40,13 +41,10 @@ pub(super) fn state(view: &View<'_>, in_force: &InForce) -> String {
             what_next(view)
         ),
         Phase::Aborted => {
-            let reason = in_force.aborted.unwrap_or(Reason::Operator);
-            format!(
-                "{}{}: {}",
-                aborted(reason),
-                ended(in_force),
-                what_next(view)
-            )
+            let status = view.status();
+            let is_of = status.token_id.as_deref() == Some(&*in_force.token_id.to_string());
+            let told = (is_of || is_import(view, in_force)).then(|| told_of_use(&status));
+            format!("{}: {}", end(in_force, told.flatten()), what_next(view))
         }
     }
 }
@@ -57,9 +55,36 @@ pub(super) fn former_end(former: &InForce) -> String {
         Phase::Issued | Phase::InFlight => "the token may be used",
         Phase::Consumed => "a machine was admitted",
         Phase::Expired => "nobody used the token in time",
-        Phase::Aborted => aborted(former.aborted.unwrap_or(Reason::Operator)),
+        Phase::Aborted => return format!("revision {}: {}", former.revision, end(former, None)),
     };
     format!("revision {}: {what}{}", former.revision, ended(former))
+}
+
+/// How a token was aborted; `told` tells of its use by the former store.
+fn end(in_force: &InForce, told: Option<String>) -> String {
+    let reason = in_force.aborted.unwrap_or(Reason::Operator);
+    let ended = ended(in_force);
+    match (reason, told) {
+        (Reason::Restored, Some(used)) => format!(
+            "the token {used}, and the store was restored, set back to an older copy or founded anew since, and ended it{ended}"
+        ),
+        (Reason::Restored, None) => format!(
+            "{}{ended}; whether it had been used cannot be known",
+            aborted(reason)
+        ),
+        (reason, _) => format!("{}{ended}", aborted(reason)),
+    }
+}
+
+/// What the status tells of the token's use, which the store has forgotten.
+pub(super) fn told_of_use(status: &JoinTokenStatus) -> Option<String> {
+    let at = status.consumed_at.as_ref()?;
+    let joiner = status.joiner.as_ref();
+    let key = joiner.and_then(|joiner| joiner.public_key_sha256.as_ref());
+    let by = key
+        .map(|key| format!(" by the key {key}"))
+        .unwrap_or_default();
+    Some(format!("was used at {}{by}, as the status tells", at.0))
 }
 
 fn consumed(in_force: &InForce) -> String {
@@ -136,7 +161,7 @@ const fn aborted(reason: Reason) -> &'static str {
             "the token was ended because more keys claimed it than admission.maxClaims allows"
         }
         Reason::Restored => {
-            "the store was restored, set back to an older copy or founded anew after the token was issued, so the token was ended; whether it had been used cannot be known"
+            "the store was restored, set back to an older copy or founded anew after the token was issued, and ended it"
         }
         Reason::Operator => "the token was ended by an operator by hand",
     }

@@ -10,7 +10,7 @@ use super::super::frozen::FieldError;
 use super::super::secret::SecretSeen;
 use super::super::standing::{InForce, Relation};
 use super::super::view::View;
-use super::messages::{new_token, set_revision, when_seconds};
+use super::messages::{new_token, set_revision, told_of_use, when_seconds};
 
 /// One such thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,8 +189,11 @@ impl Obstacle {
             Self::StoreUnavailable(StoreError::KeysAmiss) => StoreError::KeysAmiss.to_string(),
             Self::StoreUnavailable(error) => format!("{error}: the registration is tried again"),
             Self::StoreReplaced => format!(
-                "the store does not know the token that was issued (it was set back to an older copy or founded anew, or has forgotten it), and \
-                 whether it was used cannot be known: {}",
+                "the store does not know the token that was issued (it was set back to an older copy or founded anew, or has forgotten it), and {}: {}",
+                told_of_use(&view.status()).map_or_else(
+                    || "whether it was used cannot be known".to_owned(),
+                    |used| format!("the token {used}"),
+                ),
                 set_revision(view, view.status().revision.unwrap_or(1).saturating_add(1)),
             ),
             Self::MayHaveBeenReissued => format!(
@@ -251,9 +254,13 @@ fn status_ahead(view: &View<'_>) -> String {
         view.resource.spec.revision,
     ];
     let next = revisions.into_iter().max().unwrap_or(0).saturating_add(1);
-    let known = match in_force.map(|in_force| in_force.phase) {
-        Some(Phase::Consumed) => "The token was used, as far as the store knows",
-        _ => "Whether the token was used cannot be known, so it is ended",
+    let known = match (
+        in_force.map(|in_force| in_force.phase),
+        told_of_use(&status),
+    ) {
+        (Some(Phase::Consumed), _) => "The token was used, as far as the store knows".to_owned(),
+        (_, Some(used)) => format!("The token {used}, so it is ended"),
+        _ => "Whether the token was used cannot be known, so it is ended".to_owned(),
     };
     format!(
         "the status was written at epoch {}, index {} of the store, which knows of nothing there: its data folder was \

@@ -24,8 +24,8 @@ pub enum RestoreError {
     NotEmpty { data: PathBuf, names: Vec<String> },
     /// What the snapshot needs is not there, or is something else.
     #[error(
-        "the keys do not belong to the snapshot: {}. Give the backup of the keys that belongs to it: a folder with --keys-dir, or, of an operator's store, --system-namespace, in which its Secrets are or are put back first. Nothing was changed",
-        lines(.0)
+        "the keys {}: {}. Give the backup of the keys that belongs to it: a folder with --keys-dir, or, of an operator's store, --system-namespace, in which its Secrets are or are put back first. Nothing was changed",
+        wrong_keys(.0), lines(.0)
     )]
     Keys(Vec<Mismatch>),
     /// The trust domain of the snapshot is none.
@@ -111,6 +111,17 @@ const fn other_home(in_cluster: bool) -> &'static str {
         false => {
             "a restore of a store outside Kubernetes into this folder was interrupted: leave out --system-namespace as before"
         }
+    }
+}
+
+/// What is missing altogether may be so because the folder or the namespace is.
+fn wrong_keys(mismatches: &[Mismatch]) -> &'static str {
+    let is_missing = |of: &Mismatch| matches!(of, Mismatch::Missing { .. });
+    match mismatches.iter().all(is_missing) {
+        true => {
+            "of the former store are not there (does the folder or the namespace exist, and is it the right one?)"
+        }
+        false => "do not belong to the former store",
     }
 }
 

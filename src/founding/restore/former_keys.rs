@@ -31,7 +31,7 @@ pub enum Mismatch {
     #[error("the {item} is missing ({place})")]
     Missing { item: ItemName, place: String },
     #[error(
-        "the {item} in {place} is of another store, {found} (fingerprint {fingerprint}, the snapshot names {expected})"
+        "the {item} in {place} is of another store, {found} (fingerprint {fingerprint}, the former store had {expected})"
     )]
     OfOtherStore {
         item: ItemName,
@@ -41,7 +41,7 @@ pub enum Mismatch {
         expected: Fingerprint,
     },
     #[error(
-        "the {item} in {place} is another one (fingerprint {found}, the snapshot names {expected})"
+        "the {item} in {place} is another one (fingerprint {found}, the former store had {expected})"
     )]
     Other {
         item: ItemName,
@@ -49,7 +49,7 @@ pub enum Mismatch {
         found: Fingerprint,
         expected: Fingerprint,
     },
-    #[error("the snapshot does not name a {item}")]
+    #[error("the former store names no {item}")]
     Unnamed { item: ItemName },
     #[error("the {item} in {place} cannot be used: {source}")]
     Damaged {

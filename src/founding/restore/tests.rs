@@ -322,6 +322,7 @@ async fn every_ca_that_does_not_belong_is_named() {
     let error = former.look(&data, &former.keys()).await.unwrap_err();
     let error = error.to_string();
     for said in [
+        "do not belong to the former store: ",
         "the door-ca is missing",
         "the members-ca in",
         "cannot be used",
@@ -331,6 +332,11 @@ async fn every_ca_that_does_not_belong_is_named() {
         assert!(error.contains(said), "{said}: {error}");
     }
     assert!(!error.contains("resource-key"), "{error}");
+    let nowhere = former.folder.path().join("nowhere");
+    let error = former.look(&data, &nowhere).await.unwrap_err().to_string();
+    for said in ["does the folder or the namespace exist", "nowhere/door-ca"] {
+        assert!(error.contains(said), "{said}: {error}");
+    }
     assert!(!data.exists());
 }
 
