@@ -131,14 +131,11 @@ impl Places {
         if pool.len() < self.handshakes {
             return Some(None);
         }
-        let largest = parts.into_iter().max_by_key(|(_, part)| *part);
-        match largest {
-            // No more than its part makes it wait: who has less goes first.
-            Some((crowd, part)) if part > own + 1 => {
-                least_far(pool, |it| it.source == crowd).map(Some)
-            }
-            _ => least_far(pool, is_due).map(Some),
-        }
+        let most = parts.values().copied().max().unwrap_or(0);
+        let has_most = |it: &Handshake| parts.get(&it.source) == Some(&most);
+        // Who would have less than those even then does not wait for them.
+        let is_due = |it: &Handshake| most > own + 1 || is_due(it);
+        least_far(pool, |it| has_most(it) && is_due(it)).map(Some)
     }
 }
 
