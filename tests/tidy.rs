@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("founding", &["token", "lifecycle", "store", "pki", "clock"]),
     (
         "bootstrap",
-        &["token", "lifecycle", "store", "pki", "clock"],
+        &["token", "lifecycle", "store", "pki", "clock", "net"],
     ),
     ("joiner", &["token", "pki", "bootstrap", "clock", "net"]),
     ("api", &[]),

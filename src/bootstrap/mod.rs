@@ -28,7 +28,6 @@ mod refusals;
 mod routes;
 mod server;
 mod tls;
-mod turns;
 pub mod wire;
 
 use std::collections::BTreeMap;

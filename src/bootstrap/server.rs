@@ -19,13 +19,14 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::net::Turns;
+
 use super::handshake::Watched;
 use super::limits::LimitReports;
 use super::peer::{Connection, Peer};
 use super::places::{Place, Places};
 use super::proxy_protocol::client_address;
 use super::rate::Limiters;
-use super::turns::Turns;
 use super::{Door, OpenDoor, routes, tls};
 
 /// Headers are longer than this in no request that is meant here. hyper's least is 8 KiB.

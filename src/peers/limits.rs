@@ -1,5 +1,6 @@
 //! How much the two ends put up with.
 
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::store::MAX_MESSAGE;
@@ -31,8 +32,13 @@ pub struct PeerLimits {
     pub answers: usize,
     /// Connections of proven peers to the server at one time; more are hung up on.
     pub connections: usize,
-    /// Handshakes under way at one time; when there are more, who came first makes room.
+    /// Handshakes under way at one time; when there are more, the source that has most of them makes room. As many again are kept
+    /// for sources of which a peer has come before.
     pub handshakes: usize,
+    /// Of these one source (an IPv4 address, a /64 of IPv6) may have so many.
+    pub handshakes_per_source: usize,
+    /// Handshakes that are computed at one time; the others wait, source by source in turn.
+    pub computing: usize,
 }
 
 impl Default for PeerLimits {
@@ -49,7 +55,10 @@ impl Default for PeerLimits {
             waiting_bytes: 4 * MAX_MESSAGE,
             answers: 1_024,
             connections: 64,
-            handshakes: 64,
+            handshakes: 128,
+            handshakes_per_source: 16,
+            // The store's heartbeats need the rest.
+            computing: available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(2)),
         }
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! The client sends requests, the server answers, and both send a sign of life now and then (`frame`). Many requests are under
 //! way on one connection, and answers come in any order. Read `limits`, `address`, `certificate`, `tls`, `frame`, `outbox`,
-//! `writer`, then the client (`calls`, `line`, `transport`) and the server (`places`, `conversation`, `server`).
+//! `writer`, then the client (`calls`, `line`, `transport`) and the server (`places`,
+//! `watched`, `conversation`, `server`).
 
 mod address;
 mod calls;
@@ -19,6 +20,7 @@ mod places;
 mod server;
 mod tls;
 mod transport;
+mod watched;
 mod writer;
 
 pub use address::peer_address;

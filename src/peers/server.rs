@@ -15,12 +15,14 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::net::Turns;
 use crate::store::{PeerAddress, PeerService};
 
 use super::conversation::converse;
 use super::limits::PeerLimits;
 use super::places::{Place, Places};
 use super::tls::PeerTls;
+use super::watched::Watched;
 
 /// How long nothing is accepted after the process or the machine ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -30,16 +32,19 @@ pub struct PeerServer {
     tls: PeerTls,
     service: Arc<dyn PeerService>,
     limits: PeerLimits,
+    turns: Arc<Turns>,
 }
 
 impl PeerServer {
     /// `service` answers whoever proves an address by one of the CAs of `tls`. Whether that peer belongs to the group is for the
     /// service to decide.
     pub fn new(tls: PeerTls, service: Arc<dyn PeerService>, limits: PeerLimits) -> Self {
+        let turns = Turns::new(limits.computing);
         Self {
             tls,
             service,
             limits,
+            turns,
         }
     }
 
@@ -59,8 +64,11 @@ impl PeerServer {
             };
             match accepted {
                 Ok((tcp, remote)) => {
+                    let Some(place) = places.take(remote.ip()) else {
+                        tracing::debug!(%remote, "too many handshakes with peers; a newcomer is hung up on");
+                        continue;
+                    };
                     let (server, closing) = (Arc::clone(&server), closing.clone());
-                    let place = places.take();
                     connections.spawn(async move {
                         let crowded_out = place.crowded_out();
                         tokio::select! {
@@ -86,8 +94,10 @@ impl PeerServer {
     }
 
     /// One connection.
-    async fn receive(&self, tcp: TcpStream, remote: SocketAddr, mut place: Place) {
-        let handshake = timeout(self.limits.handshake, self.handshake(tcp)).await;
+    async fn receive(&self, tcp: TcpStream, remote: SocketAddr, place: Place) {
+        let place = Arc::new(place);
+        let handshake = self.handshake(tcp, Arc::clone(&place));
+        let handshake = timeout(self.limits.handshake, handshake).await;
         let (stream, from) = match handshake {
             Ok(Ok(proven)) => proven,
             Ok(Err(error)) => return tracing::debug!(%remote, %error, "no handshake with a peer"),
@@ -108,11 +118,19 @@ impl PeerServer {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> io::Result<(TlsStream<TcpStream>, PeerAddress)> {
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        place: Arc<Place>,
+    ) -> io::Result<(TlsStream<Watched<TcpStream>>, PeerAddress)> {
         // Frames are put together before they are written: Nagle's algorithm would only make them wait.
         tcp.set_nodelay(true)?;
+        // Who has said nothing takes no turn.
+        tcp.readable().await?;
         let acceptor = self.tls.acceptor().map_err(io::Error::other)?;
-        let stream = acceptor.accept(tcp).await?;
+        let accepted = acceptor.accept(Watched::new(tcp, Arc::clone(&place)));
+        let mut stream = self.turns.run(place.source(), &*place, accepted).await?;
+        stream.get_mut().0.is_over();
         let proven = self.tls.proven(stream.get_ref().1.peer_certificates());
         Ok((stream, proven.map_err(io::Error::other)?))
     }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod calls;
+mod crowds;
 mod faults;
 #[path = "../marks/log.rs"]
 mod log;

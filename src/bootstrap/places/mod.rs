@@ -18,9 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::net::{Worker, site};
+
 use super::limits::{DoorLimits, Limit, LimitReports};
-use super::rate::site;
-use super::turns::Worker;
 
 pub(crate) use ledger::Stage;
 use ledger::{Ledger, Number, Room};

@@ -208,9 +208,21 @@ impl<'b> Reader<'b> {
 
     pub(crate) fn list<T>(
         &mut self,
+        get: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        self.list_of(usize::MAX, get)
+    }
+
+    /// As [`Reader::list`], of so many values at most.
+    pub(crate) fn list_of<T>(
+        &mut self,
+        most: usize,
         mut get: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
         let len = self.array_len()?;
+        if len > most as u64 {
+            return Err(Malformed::new(format!("a list of {len}, more than {most}")));
+        }
         let mut values = Vec::new();
         for _ in 0..len {
             values.push(get(self)?);

@@ -9,6 +9,7 @@ use crate::store::token_store::StoreError;
 use crate::store::types::{LogId, NodeId, Vote};
 use crate::store::upgrade::UpgradeError;
 
+use super::request::MOST_NODES;
 use super::{Pulse, Unreadable, VERSION, at_end, check_version, put};
 
 /// An answer and whose it is.
@@ -243,7 +244,7 @@ fn put_finalized(w: &mut Writer, result: &Result<u32, UpgradeError>) {
 fn get_finalized(r: &mut Reader<'_>) -> Result<Result<u32, UpgradeError>, Malformed> {
     r.array(3)?;
     let (kind, number) = (r.number()?, r.number_u32()?);
-    let unheard = r.list(Reader::number)?.into_iter().collect();
+    let unheard = r.list_of(MOST_NODES, Reader::number)?.into_iter().collect();
     Ok(match kind {
         0 => Ok(number),
         1 => Err(UpgradeError::Unheard(unheard)),

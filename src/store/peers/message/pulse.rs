@@ -3,6 +3,9 @@
 use crate::lifecycle::StateHash;
 use crate::store::codec::{Malformed, Reader, Writer};
 
+/// A replica tells of 64; a later release might of more.
+pub(super) const MOST_HASHES: usize = 256;
+
 /// How a replica is, told to all others again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pulse {
@@ -40,7 +43,7 @@ impl Pulse {
             is_new: r.bool()?,
             list: r.fixed()?,
             applied: r.number()?,
-            hashes: r.list(|r| {
+            hashes: r.list_of(MOST_HASHES, |r| {
                 r.array(2)?;
                 Ok((r.number()?, StateHash(r.fixed()?)))
             })?,

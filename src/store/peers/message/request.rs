@@ -86,6 +86,11 @@ pub(crate) struct Piece {
     pub crc32c: u32,
 }
 
+/// No store has removed more members: one a minute for half a year.
+pub(super) const MOST_REMOVED: usize = 1 << 18;
+/// No group has more members, nor nearly as many.
+pub(super) const MOST_NODES: usize = 1_024;
+
 const APPEND: u64 = 1;
 const VOTE: u64 = 2;
 const SNAPSHOT: u64 = 3;
@@ -199,7 +204,10 @@ impl Request {
                     vote: r.vote()?,
                     transfer: r.number()?,
                     meta: snapshot_meta(&mut r)?,
-                    removed: r.list(Reader::number)?.into_iter().collect(),
+                    removed: r
+                        .list_of(MOST_REMOVED, Reader::number)?
+                        .into_iter()
+                        .collect(),
                     offset: r.number()?,
                     total: r.number()?,
                     bytes: r.bytes()?.to_vec(),
@@ -226,7 +234,7 @@ impl Request {
             REMOVE => {
                 r.array(2)?;
                 Ask::Remove {
-                    nodes: r.list(Reader::number)?.into_iter().collect(),
+                    nodes: r.list_of(MOST_NODES, Reader::number)?.into_iter().collect(),
                     force: r.bool()?,
                 }
             }

@@ -16,6 +16,8 @@ use crate::store::types::{
 use crate::store::upgrade::UpgradeError;
 use crate::token::StoreId;
 
+use super::pulse::MOST_HASHES;
+use super::request::{MOST_NODES, MOST_REMOVED};
 use super::*;
 
 fn log_id(index: u64) -> LogId {
@@ -186,6 +188,51 @@ fn what_is_said_is_understood() {
         for len in 0..bytes.len() {
             assert!(Answer::decode(&bytes[..len]).is_err());
         }
+    }
+}
+
+/// What a peer tells is kept, and compared: of no list there is more than any replica has.
+#[test]
+fn longer_lists_than_any_replica_has_are_not_read() {
+    let with = |ask| Request {
+        store_id: StoreId([6; 16]),
+        from: 9,
+        to: ANYBODY,
+        ask,
+    };
+    let hashes = |of: usize| {
+        let hashes = (0..of as u64).map(|index| (index, StateHash([8; 16])));
+        with(Ask::Pulse(Pulse {
+            hashes: hashes.collect(),
+            ..pulse()
+        }))
+    };
+    let removed = |of: usize| {
+        let mut asks = asks().into_iter();
+        let piece = asks.find_map(|ask| match ask {
+            Ask::Snapshot(piece) => Some(piece),
+            _ => None,
+        });
+        with(Ask::Snapshot(Piece {
+            removed: (0..of as u64).collect(),
+            ..piece.unwrap()
+        }))
+    };
+    let nodes = |of: usize| {
+        with(Ask::Remove {
+            nodes: (0..of as u64).collect(),
+            force: false,
+        })
+    };
+    let lists: [(&dyn Fn(usize) -> Request, usize); 3] = [
+        (&hashes, MOST_HASHES),
+        (&removed, MOST_REMOVED),
+        (&nodes, MOST_NODES),
+    ];
+    for (request, most) in lists {
+        assert!(Request::decode(&request(most).encode()).is_ok());
+        let longer = Request::decode(&request(most + 1).encode());
+        assert!(matches!(longer, Err(Unreadable::Malformed(_))));
     }
 }
 

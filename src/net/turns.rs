@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 
 /// Turns, so many at a time.
-pub(super) struct Turns(Mutex<Queue>);
+pub(crate) struct Turns(Mutex<Queue>);
 
 struct Queue {
     free: usize,
@@ -31,7 +31,7 @@ enum Entering {
 }
 
 /// What is told of the work of [`Turns::run`].
-pub(super) trait Worker {
+pub(crate) trait Worker {
     /// It has to wait for its turn.
     fn waits(&self);
     /// It has had its turn, and goes on when the other end has said more.
@@ -39,7 +39,7 @@ pub(super) trait Worker {
 }
 
 impl Turns {
-    pub(super) fn new(at_a_time: usize) -> Arc<Self> {
+    pub(crate) fn new(at_a_time: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Queue {
             free: at_a_time.max(1),
             waiting: HashMap::new(),
@@ -48,7 +48,7 @@ impl Turns {
     }
 
     /// Does `work`, for which each poll is a turn: while it waits for the other end it takes none.
-    pub(super) async fn run<F: Future>(
+    pub(crate) async fn run<F: Future>(
         self: &Arc<Self>,
         site: IpAddr,
         worker: &impl Worker,
