@@ -31,13 +31,14 @@ fn leads(group: &Group, replicas: &[usize]) -> bool {
     members.any(|of| of.is_asked && of.role == "leader")
 }
 
-/// A group, its leader, and copies of the volumes of the replicas that `copied` names.
-fn group_of_three(copied: impl Fn(usize) -> Vec<usize>) -> (Group, usize) {
+/// A group, its leader, and a key that the copies know which are made of the volumes of the replicas that `copied` names.
+fn group_of_three(copied: impl Fn(usize) -> Vec<usize>) -> (Group, usize, Minter) {
     let mut group = Group::of_three();
     group.terminate_all();
     group.part_keys();
     (0..3).for_each(|replica| group.start(replica));
     group.until_whole();
+    let minter = group.minter(0);
     let leader = group.leader();
     for replica in copied(leader) {
         group.terminate(replica);
@@ -48,7 +49,7 @@ fn group_of_three(copied: impl Fn(usize) -> Vec<usize>) -> (Group, usize) {
         group.until_whole();
     }
     assert_eq!(group.leader(), leader);
-    (group, leader)
+    (group, leader, minter)
 }
 
 fn used_tokens(minter: &Minter) -> Vec<String> {
@@ -115,9 +116,8 @@ fn all_end_once_it_is_back(group: &mut Group, still: usize, others: [usize; 2], 
 #[test]
 fn a_majority_that_was_set_back_behind_its_leader_stops_once_that_is_back() {
     let others_of = |leader| [1, 2].map(|further| (leader + further) % 3);
-    let (mut group, leader) = group_of_three(|leader| others_of(leader).into());
+    let (mut group, leader, minter) = group_of_three(|leader| others_of(leader).into());
     let others = others_of(leader);
-    let minter = group.minter(0);
     let mut used = used_tokens(&minter);
 
     group.freeze(leader);
@@ -146,9 +146,8 @@ fn a_majority_that_was_set_back_behind_its_leader_stops_once_that_is_back() {
 /// Only one was set back. With one that was merely away it is a majority.
 #[test]
 fn one_that_was_set_back_and_one_that_was_away_stop_once_the_leader_is_back() {
-    let (mut group, leader) = group_of_three(|leader| vec![(leader + 2) % 3]);
+    let (mut group, leader, minter) = group_of_three(|leader| vec![(leader + 2) % 3]);
     let [away, older] = [1, 2].map(|further| (leader + further) % 3);
-    let minter = group.minter(0);
     group.terminate(away);
     let used = used_tokens(&minter);
 
