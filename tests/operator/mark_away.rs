@@ -3,7 +3,7 @@
 use std::fs;
 
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::said;
 use crate::place::Place;
@@ -58,6 +58,47 @@ async fn without_the_right_to_write_the_mark_everything_else_goes_on_and_it_is_s
     assert_eq!(operator.log().lines().filter(said).count(), 1);
     assert!(operator.terminate().0.success());
     remove(&place, &all.to_string());
+    place.remove().await;
+}
+
+/// Who deletes it, or puts another store's there, is told so, though nothing was to be written.
+#[tokio::test]
+async fn a_founding_object_that_goes_or_is_another_stores_is_told_until_it_is_back() {
+    let place = Place::new("mark-gone").await;
+    let operator = place.start();
+    let object = "configmap/jointoken-founding";
+    let kubectl = |args: &[&str], input: &str| {
+        let ran = place.system.kubectl(args, input);
+        assert!(ran.status.success(), "{}", said(&ran));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let shown = kubectl(&["get", object, "-o", "json"], "");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let mut ours = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "jointoken-founding"}, "data": shown["data"],
+    });
+    let as_it_was = ours.to_string();
+    assert!(is_in_order(&operator, 1));
+
+    kubectl(&["delete", object], "");
+    operator.wait_for_log(NOT_KEPT);
+    operator.wait_for_log("jointoken-founding is missing");
+    assert!(wait_until(|| is_in_order(&operator, 0)));
+    // Further than ours: that is no copy of this store that was gone on with.
+    ours["data"]["store-id"] = json!("ab".repeat(16));
+    ours["data"]["reached"] = json!("9.00000000000000ab.999999");
+    kubectl(&["create", "-f", "-"], &ours.to_string());
+    operator.wait_for_log("ab".repeat(16).as_str());
+    assert!(!operator.log().contains("deploy/rbac.yaml"));
+    assert!(is_in_order(&operator, 0));
+
+    kubectl(&["delete", object], "");
+    kubectl(&["create", "-f", "-"], &as_it_was);
+    operator.wait_for_log(KEPT_AGAIN);
+    operator.wait_for_log("the keys are in order again");
+    assert!(wait_until(|| is_in_order(&operator, 1)));
+    assert!(operator.terminate().0.success());
     place.remove().await;
 }
 
