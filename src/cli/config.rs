@@ -1,6 +1,7 @@
 //! What `serve` and `operator` can be told. `serve` reads it from a file; `operator` from its flags.
 
 mod defaults;
+mod file;
 mod limits;
 
 use std::collections::BTreeMap;
@@ -133,15 +134,10 @@ impl ServerConfig {
             path: path.to_path_buf(),
             source,
         })?;
-        // Without the excerpt of the file, which takes several lines.
-        let options = serde_saphyr::options! { with_snippet: false };
-        let config: Self =
-            serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
-                ConfigError::Malformed {
-                    path: path.to_path_buf(),
-                    message: error.to_string(),
-                }
-            })?;
+        let config = file::parse(&text).map_err(|message| ConfigError::Malformed {
+            path: path.to_path_buf(),
+            message,
+        })?;
         config.check().map_err(|error| ConfigError::Malformed {
             path: path.to_path_buf(),
             message: error.to_string(),

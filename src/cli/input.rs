@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::exit::{Exit, Failure};
 use crate::net::file_words;
 use crate::store::file_trouble;
+use crate::telemetry::redact;
 use crate::token::{KeyFileError, MAX_KEY_FILE, MAX_TOKEN, OfflineKeyFile, Presented, SigningKey};
 
 /// The variable of the environment that holds a token.
@@ -174,14 +175,15 @@ fn cannot_write(exit: Exit, path: &Path, what: &str, error: &io::Error) -> Failu
     Failure::new(exit, format_args!("cannot write {what} to {path}: {why}"))
 }
 
-/// Whether this looks like a token or a signing key.
-pub fn is_secret(text: &OsStr) -> bool {
+/// Whether this looks like a token, a signing key or a NodeDB secret.
+fn is_secret(text: &OsStr) -> bool {
     let text = text.to_string_lossy();
-    let is_ours = ["jt1_", "jtk1_"]
-        .iter()
-        .any(|prefix| text.len() > 40 && text.starts_with(prefix));
-    let is_hex = matches!(text.len(), 64 | 96) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    is_ours || is_hex
+    redact(&text).starts_with("(a ") || is_hexadecimal(&text)
+}
+
+/// Whether this is as long as a token or a secret of NodeDB.
+pub fn is_hexadecimal(text: &str) -> bool {
+    matches!(text.len(), 64 | 96) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Whether this path stands for standard input.
@@ -203,9 +205,9 @@ fn read(path: &Path, what: &str, limit: usize) -> Result<Zeroizing<Vec<u8>>, Fai
     };
     match result {
         Ok(_) => Ok(content),
-        // An error would repeat it.
+        // What it is helps more than that there is no such file.
         Err(_) if is_secret(path.as_os_str()) => Err(Failure::usage(format_args!(
-            "this takes the name of a file for {what}, and what was given looks like the secret itself: secrets are not taken from the command line, where every user of the machine can read them"
+            "this takes the name of a file for {what}, and what was given looks like the secret itself: put that into a file which its owner alone can read, and give the name of the file"
         ))),
         Err(error) if is_stdin(path) => Err(Failure::usage(format_args!(
             "cannot read {what} from standard input: {}",

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use hyper::Uri;
 use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError, LoadDataError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError, LoadDataError, NamedCluster};
 
 use super::exit::Failure;
 use crate::founding::whole;
@@ -43,17 +44,39 @@ impl Found {
     /// # Errors
     /// One line: it does not say.
     pub async fn config(&self) -> Result<Config, Failure> {
+        self.check_server()?;
         let current = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(self.file.clone(), &current).await;
         config.map_err(|error| Failure::usage(unusable(&self.name, &error)))
     }
 
+    /// Whether its current cluster's server is a URL: kube takes anything, and panics when it is asked for the first time.
+    fn check_server(&self) -> Result<(), Failure> {
+        let server = self.cluster().and_then(|named| {
+            let cluster = named.cluster.as_ref()?;
+            Some((&named.name, cluster.server.as_deref()?))
+        });
+        let Some((cluster, server)) = server else {
+            return Ok(());
+        };
+        let url = server.parse::<Uri>().ok().filter(|url| {
+            let host = url.host().unwrap_or_default();
+            matches!(url.scheme_str(), Some("http" | "https")) && !host.is_empty()
+        });
+        if url.is_some() {
+            return Ok(());
+        }
+        // There may be a password before it.
+        let shown = server.rsplit('@').next().unwrap_or_default();
+        Err(Failure::usage(format_args!(
+            "{} does not say where the API server of its current context is: `server` of its cluster {cluster:?} is {shown:?}, and has to be a URL such as https://HOST:6443",
+            self.name
+        )))
+    }
+
     /// The proxy that the current context names.
     pub fn proxy_url(&self) -> Option<&str> {
-        let context = self.context()?;
-        let mut clusters = self.file.clusters.iter();
-        let named = clusters.find(|named| named.name == context.cluster)?;
-        named.cluster.as_ref()?.proxy_url.as_deref()
+        self.cluster()?.cluster.as_ref()?.proxy_url.as_deref()
     }
 
     /// The program that gives the credentials of the current context.
@@ -62,6 +85,12 @@ impl Found {
         let mut users = self.file.auth_infos.iter();
         let named = users.find(|named| named.name == *user)?;
         named.auth_info.as_ref()?.exec.as_ref()?.command.as_deref()
+    }
+
+    fn cluster(&self) -> Option<&NamedCluster> {
+        let context = self.context()?;
+        let mut clusters = self.file.clusters.iter();
+        clusters.find(|named| named.name == context.cluster)
     }
 
     fn context(&self) -> Option<&kube::config::Context> {
@@ -209,7 +238,28 @@ mod tests {
             (
                 "https://127.0.0.1:1",
                 "",
-                ["where the API server", "`server`"],
+                [
+                    "where the API server",
+                    "`server` of its cluster \"it\" is \"\",",
+                ],
+            ),
+            (
+                "https://127.0.0.1:1",
+                "127.0.0.1:6443",
+                [
+                    "cluster \"it\" is \"127.0.0.1:6443\"",
+                    "such as https://HOST:6443",
+                ],
+            ),
+            (
+                "https://127.0.0.1:1",
+                "us:pw@notaurl",
+                ["is \"notaurl\"", "https://HOST:6443"],
+            ),
+            (
+                "https://127.0.0.1:1",
+                "ftp://there",
+                ["is \"ftp://there\"", "https://HOST:6443"],
             ),
             (
                 r#""server":"#,

@@ -49,7 +49,7 @@ use clap::{Parser, Subcommand};
 use exit::{EXIT_CODES, Exit, Failure};
 use output::Output;
 
-use crate::telemetry::logs;
+use crate::telemetry::{logs, redact};
 
 /// Lets new machines into a clustered system, each exactly once.
 ///
@@ -139,6 +139,8 @@ impl Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| refuse(error));
     let output = arguments.output;
+    // What a panic says is not repeated unseen either; a log says it in its own way.
+    std::panic::set_hook(Box::new(|panic| output::note(panic)));
     // Also when it panics.
     let _until_written = logs::UntilWritten;
     let result = tokio::runtime::Runtime::new()
@@ -164,35 +166,38 @@ fn refuse(error: clap::Error) -> ! {
     let arguments: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    let secrets: Vec<&str> = arguments
-        .iter()
-        .map(|argument| {
-            argument
-                .split_once('=')
-                .map_or(&**argument, |(_, value)| value)
-        })
-        .filter(|value| input::is_secret(value.as_ref()))
-        .collect();
     // Help, which is an error to clap, is for people alone.
     let is_json = error.use_stderr()
         && (arguments.iter().any(|argument| argument == "--output=json")
             || arguments
                 .windows(2)
                 .any(|pair| pair == ["--output", "json"]));
-    if secrets.is_empty() && !is_json {
+    let said = error.render().to_string();
+    let clean = without_hexadecimal(&redact(&said), &arguments);
+    if !error.use_stderr() || (clean == said && !is_json) {
+        // With its colours.
         error.exit();
     }
-    let mut said = error.render().to_string();
-    for secret in &secrets {
-        said = said.replace(secret, "(a secret)");
-    }
     if is_json {
-        let message = said.trim().trim_start_matches("error: ");
+        let message = clean.trim().trim_start_matches("error: ");
         Output::Json.print_failure(&Failure::usage(message));
         std::process::exit(error.exit_code());
     }
-    output::note(&said.trim_end());
+    output::note(&clean.trim_end());
     std::process::exit(error.exit_code())
+}
+
+/// What clap says without the arguments that may be NodeDB's tokens and secrets. Elsewhere such digits are pins and digests.
+fn without_hexadecimal(said: &str, arguments: &[String]) -> String {
+    let values = arguments.iter().map(|argument| {
+        let value = argument.split_once('=').map(|(_, value)| value);
+        value.unwrap_or(argument)
+    });
+    values
+        .filter(|value| input::is_hexadecimal(value))
+        .fold(said.to_owned(), |said, secret| {
+            said.replace(secret, "(a secret)")
+        })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::exit::{Exit, Failure};
 use crate::net::file_words;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, redact};
 
 /// The form of what is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -93,12 +93,12 @@ pub fn maybe_path<S: Serializer, P: AsRef<Path>>(
     }
 }
 
-/// Says something to people, on standard error.
+/// Says something to people, on standard error. What is secret is not repeated, whoever said it.
 pub fn note(line: &impl Display) {
     let line = format!("{line}\n");
     if !logs::say(&line) {
         // There is no place left to say that this failed.
-        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = io::stderr().write_all(redact(&line).as_bytes());
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::logs::Format;
+use super::redact;
 use queue::{Queue, Receipt};
 use writer::{Writer, is_lost};
 
@@ -103,7 +104,7 @@ pub fn is_writable() -> bool {
 pub(super) fn say(line: &str) -> bool {
     let is_open = IS_OPEN.load(Ordering::SeqCst);
     if is_open {
-        QUEUE.insist(line.as_bytes(), None);
+        QUEUE.insist(redact(line).as_bytes(), None);
     }
     is_open
 }
@@ -172,7 +173,10 @@ impl MakeWriter<'_> for StandardError {
 pub(super) struct Line;
 
 impl Write for Line {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, given: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(given);
+        let line = redact(&text);
+        let line = line.as_bytes();
         match CARE.get() {
             Care::Usual => {
                 if !QUEUE.offer(line) {
@@ -186,7 +190,7 @@ impl Write for Line {
                 RECEIPT.set(Some(receipt));
             }
         }
-        Ok(line.len())
+        Ok(given.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

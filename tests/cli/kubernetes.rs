@@ -199,3 +199,17 @@ fn who_lacks_a_right_is_told_which_and_what_gives_it() {
         .fails(1, "log in again");
     assert!(!ran.stderr.contains("--system-namespace"), "{ran:?}");
 }
+
+/// kube panics at one that is none, and waits for ever.
+#[test]
+fn a_server_that_is_no_url_is_refused_with_what_it_has_to_be() {
+    let fixture = Fixture::new();
+    for server in ["127.0.0.1:6443", "notaurl", "https://", "/x"] {
+        fixture.write("config", &kubeconfig(server, &json!({})));
+        let ran = release(&fixture, &ALL, &[]);
+        let said = format!(
+            "the kubeconfig config does not say where the API server of its current context is: `server` of its cluster \"it\" is {server:?}"
+        );
+        ran.fails(2, &said).fails(2, "https://HOST:6443");
+    }
+}

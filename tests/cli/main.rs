@@ -8,6 +8,7 @@ mod create;
 mod inspect;
 mod kubernetes;
 mod program;
+mod secrets;
 
 use std::fs;
 use std::io::Write;
