@@ -15,7 +15,6 @@ mod claim;
 mod error;
 #[cfg(test)]
 mod error_table_test;
-mod handshake;
 mod join;
 mod limits;
 mod observer;

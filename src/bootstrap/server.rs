@@ -19,12 +19,11 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::net::Turns;
+use crate::net::{Turns, Watched};
 
-use super::handshake::Watched;
 use super::limits::LimitReports;
 use super::peer::{Connection, Peer};
-use super::places::{Place, Places};
+use super::places::{Place, Places, Stage};
 use super::proxy_protocol::client_address;
 use super::rate::Limiters;
 use super::{Door, OpenDoor, routes, tls};
@@ -206,7 +205,7 @@ async fn handshake(
     acceptor: &TlsAcceptor,
     (tcp, place): (TcpStream, Arc<Place>),
     closing: &CancellationToken,
-) -> io::Result<TlsStream<Watched<TcpStream>>> {
+) -> io::Result<TlsStream<Watched<TcpStream, Place>>> {
     // Each side waits for the other's answer: Nagle's algorithm would only add to that.
     tcp.set_nodelay(true)?;
     let accepted = async {
@@ -219,7 +218,8 @@ async fn handshake(
         done = timeout(open.door.limits.handshake, accepted) => done??,
         () = closing.cancelled() => return Err(io::Error::other("the door is closing")),
     };
-    tls.get_mut().0.connected();
+    tls.get_mut().0.is_over();
+    place.reached(Stage::Connected);
     Ok(tls)
 }
 
@@ -227,7 +227,7 @@ async fn handshake(
 async fn converse(
     open: &OpenDoor,
     router: Router,
-    tls: TlsStream<Watched<TcpStream>>,
+    tls: TlsStream<Watched<TcpStream, Place>>,
     connection: Connection,
     closing: &CancellationToken,
 ) {

@@ -9,7 +9,7 @@ use super::folder_vault::{at, make_folder, sync_folder};
 use super::identity::IdentityFile;
 use super::vault::VaultError;
 
-/// How the names of such folders begin.
+/// How the names of such folders begin. What is recovered may lie in one of the new store's own volume.
 pub(super) const ASIDE: &str = "removed-";
 
 /// Sets everything aside that made the folder `data` a replica of its store; afterwards it is as good as empty. Where it is

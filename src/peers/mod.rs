@@ -20,7 +20,6 @@ mod places;
 mod server;
 mod tls;
 mod transport;
-mod watched;
 mod writer;
 
 pub use address::peer_address;

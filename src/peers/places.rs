@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::{Worker, site};
+use crate::net::{Progress, Worker, site};
 
 use super::limits::PeerLimits;
 
@@ -221,6 +221,12 @@ impl Worker for Place {
             handshake.stage = Stage::Silent;
             handshake.since = handshake.came;
         }
+    }
+}
+
+impl Progress for Place {
+    fn answered(&self) {
+        self.reached(Stage::Answered);
     }
 }
 

@@ -15,14 +15,13 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::net::Turns;
+use crate::net::{Turns, Watched};
 use crate::store::{PeerAddress, PeerService};
 
 use super::conversation::converse;
 use super::limits::PeerLimits;
 use super::places::{Place, Places};
 use super::tls::PeerTls;
-use super::watched::Watched;
 
 /// How long nothing is accepted after the process or the machine ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -122,7 +121,7 @@ impl PeerServer {
         &self,
         tcp: TcpStream,
         place: Arc<Place>,
-    ) -> io::Result<(TlsStream<Watched<TcpStream>>, PeerAddress)> {
+    ) -> io::Result<(TlsStream<Watched<TcpStream, Place>>, PeerAddress)> {
         // Frames are put together before they are written: Nagle's algorithm would only make them wait.
         tcp.set_nodelay(true)?;
         // Who has said nothing takes no turn.

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::net::{Worker, site};
+use crate::net::{Progress, Worker, site};
 
 use super::limits::{DoorLimits, Limit, LimitReports};
 
@@ -234,6 +234,16 @@ impl Worker for Place {
 
     fn has_had_its_turn(&self) {
         lock(&self.ledger).has_said_nothing_whole(self.number);
+    }
+}
+
+impl Progress for Place {
+    fn answered(&self) {
+        self.reached(Stage::Handshaking);
+    }
+
+    fn takes_too_much(&self) {
+        self.limit_reached(Limit::HandshakeBytes);
     }
 }
 

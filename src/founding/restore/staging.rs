@@ -13,6 +13,7 @@ use super::error::RestoreError;
 use super::home::Mark;
 use super::report::Report;
 use crate::founding::folder_vault::{at, make_folder, sync_folder, write_synced};
+use crate::founding::set_aside::ASIDE;
 use crate::founding::vault::VaultError;
 
 pub(super) const KEYS: &str = "keys";
@@ -33,9 +34,6 @@ const NOTHING: [&str; 5] = [
     "lost+found",
     UNFINISHED,
 ];
-
-/// What was set aside of a replica that was removed, or is lost: what is recovered may lie in the new store's own volume.
-const ASIDE: &str = "removed-";
 
 /// A data folder that a store is restored into.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! A connection, watched until its handshake is done.
+//! A connection, watched until its handshake is done: how far that has come, and how many bytes it takes.
 
 use std::io;
 use std::pin::Pin;
@@ -7,42 +7,52 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::places::{Place, Stage};
-
-/// More bytes than this come before no handshake's end: a replica's first message and its certificate take a few KiB.
+/// More bytes than this come before no handshake's end: the client's first message takes 2 KiB at
+/// most, its certificate 4 KiB (a replica's as well). rustls alone would keep a certificate of 64 KiB for each connection.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// A connection that tells its place how far its handshake has come.
-pub(super) struct Watched<S> {
-    inner: S,
-    place: Arc<Place>,
-    /// `None`: the handshake is done.
-    read: Option<usize>,
+/// Is told how far a handshake has come.
+pub(crate) trait Progress {
+    /// The client's first message is answered.
+    fn answered(&self);
+    /// It takes more bytes than any handshake, and ends.
+    fn takes_too_much(&self) {}
 }
 
-impl<S> Watched<S> {
-    pub(super) const fn new(inner: S, place: Arc<Place>) -> Self {
+/// A connection that tells how far its handshake has come, and lets it have only so many bytes.
+pub(crate) struct Watched<S, P> {
+    inner: S,
+    progress: Arc<P>,
+    /// `None`: the handshake is done.
+    read: Option<usize>,
+    is_answered: bool,
+}
+
+impl<S, P: Progress> Watched<S, P> {
+    pub(crate) const fn new(inner: S, progress: Arc<P>) -> Self {
         Self {
             inner,
-            place,
+            progress,
             read: Some(0),
+            is_answered: false,
         }
     }
 
     /// The handshake is done.
-    pub(super) const fn is_over(&mut self) {
+    pub(crate) const fn is_over(&mut self) {
         self.read = None;
     }
 
     /// Nothing is written before the client's first message is whole, but for an alert.
-    fn writes(&self) {
-        if self.read.is_some() {
-            self.place.reached(Stage::Answered);
+    fn writes(&mut self) {
+        if self.read.is_some() && !self.is_answered {
+            self.is_answered = true;
+            self.progress.answered();
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin, P: Progress> AsyncRead for Watched<S, P> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,6 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         if let Some(read) = &mut self.read {
             *read += buffer.filled().len() - before;
             if *read > MAX_BYTES {
+                self.progress.takes_too_much();
                 let error = "more than any handshake takes";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
@@ -61,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin, P: Progress> AsyncWrite for Watched<S, P> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
