@@ -11,7 +11,7 @@ use futures::future::FutureExt;
 use jointoken::api::{JoinToken, JoinTokenStatus};
 use jointoken::clock::{Clock, ManualClock};
 use jointoken::controller::{ControllerConfig, Effects, FormerStores, Minting, Operator};
-use jointoken::lifecycle::command::{AdoptKey, Begin, Consume, Founded, Sweep};
+use jointoken::lifecycle::command::{AdoptKey, Begin, Bindings, Consume, Founded, Register, Sweep};
 use jointoken::lifecycle::outcome::{BeginOutcome, ConsumeOutcome};
 use jointoken::lifecycle::{Issuance, IssuanceEntry, Record};
 use jointoken::store::reference::InMemoryStore;
@@ -190,6 +190,28 @@ impl Ground {
 
     pub fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// `n1` of this namespace as it would be registered; the hash does not matter to whoever asks for this.
+    pub fn registration(&self, namespace: &str) -> Register {
+        Register {
+            issuance: Issuance {
+                namespace: namespace.to_owned(),
+                name: "n1".to_owned(),
+            },
+            namespace_uid: "uid".to_owned(),
+            revision: 1,
+            spec_hash: [7; 32],
+            revoked: false,
+            reissue_if_unused: false,
+            token_id: TokenId([0xab; 16]),
+            key_id: self.minting.key.id(),
+            node_name: "n1".to_owned(),
+            ttl_ms: 3_600_000,
+            in_flight_timeout_ms: None,
+            max_claims: None,
+            bindings: Bindings::default(),
+        }
     }
 
     pub async fn create(&self, name: &str, spec: Value) -> JoinToken {

@@ -1,10 +1,9 @@
 //! What somebody with rights in one namespace can do to the operator: harm to his own resources at the most.
 
-use jointoken::api::{JoinTokenSpec, Phase};
-use jointoken::lifecycle::command::{Bindings, Register};
-use jointoken::lifecycle::{Issuance, IssuanceEntry, Phase as StorePhase, Reason};
+use jointoken::api::Phase;
+use jointoken::lifecycle::command::Register;
+use jointoken::lifecycle::{IssuanceEntry, Phase as StorePhase, Reason};
 use jointoken::store::submit;
-use jointoken::token::TokenId;
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -329,25 +328,9 @@ async fn a_deletion_ends_the_token_though_the_finalizer_was_taken_away() {
 #[tokio::test]
 async fn a_live_token_of_a_former_namespace_is_not_handed_to_the_next() {
     let ground = Ground::new("former").await;
-    let spec = JoinTokenSpec::default();
-    // As it would have been registered; the hash does not matter for what follows.
     let register = Register {
-        issuance: Issuance {
-            namespace: ground.namespace.clone(),
-            name: "n1".to_owned(),
-        },
         namespace_uid: "of the former namespace".to_owned(),
-        revision: spec.revision,
-        spec_hash: [7; 32],
-        revoked: false,
-        reissue_if_unused: false,
-        token_id: TokenId([0xab; 16]),
-        key_id: ground.minting.key.id(),
-        node_name: "n1".to_owned(),
-        ttl_ms: 3_600_000,
-        in_flight_timeout_ms: None,
-        max_claims: None,
-        bindings: Bindings::default(),
+        ..ground.registration(&ground.namespace)
     };
     submit(&*ground.store, register).await.unwrap();
     let operator = ground.operator();

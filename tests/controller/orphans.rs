@@ -7,8 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use jointoken::api::JoinToken;
 use jointoken::controller::{Effect, Effected, Effects, Error};
-use jointoken::lifecycle::command::{Bindings, Register};
-use jointoken::lifecycle::{Issuance, Phase, Reason};
+use jointoken::lifecycle::{Phase, Reason};
 use jointoken::store::submit;
 use jointoken::token::TokenId;
 use k8s_openapi::api::core::v1::Namespace;
@@ -41,24 +40,7 @@ async fn a_token_ends_whose_resource_was_torn_away_while_the_operator_was_down()
     }
     operator.stop().await;
     // Of a namespace that this operator does not watch nothing is known.
-    let elsewhere = Register {
-        issuance: Issuance {
-            namespace: "elsewhere".to_owned(),
-            name: "n1".to_owned(),
-        },
-        namespace_uid: "uid".to_owned(),
-        revision: 1,
-        spec_hash: [7; 32],
-        revoked: false,
-        reissue_if_unused: false,
-        token_id: TokenId([0xab; 16]),
-        key_id: ground.minting.key.id(),
-        node_name: "n1".to_owned(),
-        ttl_ms: 3_600_000,
-        in_flight_timeout_ms: None,
-        max_claims: None,
-        bindings: Bindings::default(),
-    };
+    let elsewhere = ground.registration("elsewhere");
     submit(&*ground.store, elsewhere).await.unwrap();
     tear_away(&ground, "gone").await;
     let operator = ground.operator();

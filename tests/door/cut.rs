@@ -1,74 +1,19 @@
 //! A connection that breaks between the request and its answer, at whatever moment: the token is not burnt by it.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jointoken::clock::ManualClock;
-use jointoken::store::disk::{Disk, DiskFile, DiskLock, RealDisk};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::caller::{Caller, ask, new_key, request};
 use crate::raft::{store_on, world};
+use crate::slow_disk::SlowDisk;
 use crate::world::{Resource, START, World};
 
 /// As long as a network volume takes to sync: a claim and an admission take that long each.
 const SYNC: Duration = Duration::from_millis(20);
-
-struct SlowDisk;
-
-struct SlowFile(Box<dyn DiskFile>);
-
-impl DiskFile for SlowFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        std::thread::sleep(SYNC);
-        self.0.sync()
-    }
-}
-
-impl Disk for SlowDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(SlowFile(RealDisk.create(path)?)))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(SlowFile(RealDisk.open(path)?)))
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        RealDisk.read(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Result<DiskLock, Option<u32>>> {
-        RealDisk.lock(path)
-    }
-}
 
 /// Asks and is gone after so long. The same key asks again: it is admitted.
 async fn cut_after(world: &World, ms: u64) {
@@ -97,7 +42,7 @@ async fn cut_after(world: &World, ms: u64) {
 async fn a_connection_cut_at_any_moment_burns_no_token() {
     let folder = TempDir::new().unwrap();
     let clock = ManualClock::new(START);
-    let store = store_on(Arc::new(SlowDisk), folder.path(), &clock).await;
+    let store = store_on(Arc::new(SlowDisk::new(SYNC)), folder.path(), &clock).await;
     let world = world(&store, &clock).await;
     for ms in (2..=80).step_by(2) {
         cut_after(&world, ms).await;

@@ -29,5 +29,7 @@ mod rogue;
 mod script;
 mod secrets;
 mod server;
+#[path = "../store/slow_disk.rs"]
+mod slow_disk;
 mod trust;
 mod world;

@@ -2,8 +2,8 @@
 
 use jointoken::lifecycle::command::{AdoptKey, Begin, OfflineRegistration};
 use jointoken::lifecycle::outcome::AdoptKeyOutcome;
-use jointoken::lifecycle::{Command, Operation, Outcome, Restore, State};
-use jointoken::token::{Fingerprint, KeyId, Purpose, StoreId, TokenId};
+use jointoken::lifecycle::{Command, Operation, Outcome, State};
+use jointoken::token::{Fingerprint, KeyId, Purpose, TokenId};
 
 use crate::support::*;
 
@@ -51,26 +51,6 @@ fn fill(store: &mut Store) -> u64 {
     );
     store.state.check_invariants().expect("a state that can be");
     full.expect("it is full")
-}
-
-fn restored(store: &Store) -> Store {
-    let mut founded = founding();
-    founded.store_id = StoreId([0x77; 16]);
-    founded.epoch = 2;
-    let restore = Restore {
-        index: store.index + 1,
-        founded,
-        clock_ms: None,
-    };
-    let state = store.state.clone().restore(&restore);
-    let state = state.expect("a restored state");
-    state.check_invariants().expect("a state that can be");
-    let state = State::decode(&state.encode()).expect("its own image");
-    Store {
-        state,
-        index: store.index + 1,
-        at_ms: store.at_ms,
-    }
 }
 
 /// What a store needs that was restored: a key for resources, and one that is exported.
@@ -122,7 +102,7 @@ fn a_store_full_of_exported_keys_can_be_restored_and_begin() {
                 ..begin_as(1, A)
             },
         );
-        let mut new = restored(&store);
+        let mut new = store.restored(None);
         assert_eq!(new.state.rules_version(), rules);
         assert_eq!(new.state.key_count(), 0);
         // The operator's own of before, and that one.
@@ -160,7 +140,7 @@ fn a_store_whose_keys_were_all_used_can_be_restored_and_begin() {
             };
             apply(&mut store, begin);
         }
-        let mut new = restored(&store);
+        let mut new = store.restored(None);
         assert_eq!(new.state.rules_version(), 3);
         assert!(new.state.retired_keys().len() as u64 >= exported);
         can_begin(&mut new);

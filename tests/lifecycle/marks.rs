@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use jointoken::lifecycle::Settings;
 use jointoken::lifecycle::command::{Abort, AdoptKey, Begin, OfflineRegistration, RaiseRules};
 use jointoken::lifecycle::outcome::{AbortOutcome, BeginOutcome};
-use jointoken::lifecycle::{Restore, Settings};
-use jointoken::token::{Fingerprint, KeyId, Purpose, StoreId};
+use jointoken::token::{Fingerprint, KeyId, Purpose};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -106,16 +106,7 @@ fn later_rules_keep_the_marks_that_are_there() {
 fn a_restored_store_keeps_marks_no_longer_than_it_must() {
     let mut store = store(3);
     store.apply(abort(1));
-    let mut founded = founding();
-    founded.store_id = StoreId([0x77; 16]);
-    founded.epoch = 2;
-    let restore = Restore {
-        index: store.index + 1,
-        founded,
-        clock_ms: None,
-    };
-    store.state = store.state.restore(&restore).expect("a restored state");
-    store.state.check_invariants().expect("a state that can be");
+    let mut store = store.restored(None);
     assert_eq!(
         store.after(token(1)),
         format!("Aborted tombstone until {}m (deleted)", 7 * 24 * 60)

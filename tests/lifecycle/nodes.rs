@@ -1,15 +1,14 @@
 //! For which node a token minted offline is: kept by the second rules, while somebody holds it.
 
+use jointoken::lifecycle::State;
 use jointoken::lifecycle::command::{Begin, OfflineRegistration, RaiseRules, Register};
 use jointoken::lifecycle::outcome::{BeginOutcome, RaiseRulesOutcome, Refusal};
 use jointoken::lifecycle::record::Origin;
-use jointoken::lifecycle::{Restore, State};
-use jointoken::token::StoreId;
 
 use crate::support;
 use crate::support::{
     A, B, DAY, HOUR, MINUTE, OFFLINE_KEY, RESOURCE_KEY, START, Store, abort, acknowledge_as,
-    begin_as, consume_as, founding, offline, register, revert, revoke, sweep, token,
+    begin_as, consume_as, offline, register, revert, revoke, sweep, token,
 };
 
 fn begin(number: u8) -> Begin {
@@ -166,16 +165,7 @@ fn a_restored_store_knows_of_who_was_admitted() {
         store.apply(begin(number));
     }
     store.apply(consume_as(1, A));
-    let mut founded = founding();
-    founded.store_id = StoreId([0x77; 16]);
-    founded.epoch = 2;
-    let restore = Restore {
-        index: store.index + 1,
-        founded,
-        clock_ms: Some(START - DAY),
-    };
-    store.state = store.state.restore(&restore).expect("a restored state");
-    store.state.check_invariants().expect("a state that can be");
+    let store = store.restored(Some(START - DAY));
     assert_eq!(store.after(token(1)), "Consumed of edge-1 attempt 1 by A");
     assert_eq!(store.after(token(2)), "Aborted (restored) attempt 1");
     assert_eq!(store.state.rules_version(), State::newest_rules());

@@ -12,8 +12,8 @@ use jointoken::lifecycle::outcome::{
 };
 use jointoken::lifecycle::record::Origin;
 use jointoken::lifecycle::{
-    Applied, Command, Issuance, IssuanceEntry, Operation, Outcome, Reason, Record, Settings, State,
-    Typed,
+    Applied, Command, Issuance, IssuanceEntry, Operation, Outcome, Reason, Record, Restore,
+    Settings, State, Typed,
 };
 use jointoken::token::{Fingerprint, JoinerId, KeyId, Purpose, StoreId, TokenId};
 
@@ -59,6 +59,27 @@ impl Store {
     /// Founded, with a key of each purpose, by the newest rules.
     pub fn founded() -> Self {
         Self::founded_by(State::newest_rules())
+    }
+
+    /// Restored as a new store, at this time if one is given.
+    pub fn restored(&self, clock_ms: Option<u64>) -> Self {
+        let mut founded = founding();
+        founded.store_id = StoreId([0x77; 16]);
+        founded.epoch = 2;
+        let restore = Restore {
+            index: self.index + 1,
+            founded,
+            clock_ms,
+        };
+        let state = self.state.clone().restore(&restore);
+        let state = state.expect("a restored state");
+        state.check_invariants().expect("a state that can be");
+        let state = State::decode(&state.encode()).expect("its own image");
+        Self {
+            state,
+            index: self.index + 1,
+            at_ms: self.at_ms,
+        }
     }
 
     /// By these rules.

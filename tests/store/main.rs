@@ -10,6 +10,7 @@ mod rules;
 mod sim_disk;
 mod sim_net;
 mod sim_runtime;
+mod slow_disk;
 mod support;
 mod survivor;
 
