@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::logs::Format;
-use super::redact;
 use queue::{Queue, Receipt};
 use writer::{Writer, is_lost};
 
@@ -104,7 +103,7 @@ pub fn is_writable() -> bool {
 pub(super) fn say(line: &str) -> bool {
     let is_open = IS_OPEN.load(Ordering::SeqCst);
     if is_open {
-        QUEUE.insist(redact(line).as_bytes(), None);
+        QUEUE.insist(line.as_bytes(), None);
     }
     is_open
 }
@@ -173,10 +172,7 @@ impl MakeWriter<'_> for StandardError {
 pub(super) struct Line;
 
 impl Write for Line {
-    fn write(&mut self, given: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(given);
-        let line = redact(&text);
-        let line = line.as_bytes();
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match CARE.get() {
             Care::Usual => {
                 if !QUEUE.offer(line) {
@@ -190,7 +186,7 @@ impl Write for Line {
                 RECEIPT.set(Some(receipt));
             }
         }
-        Ok(given.len())
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::queue::Entry;
 use crate::telemetry::logs::Format;
+use crate::telemetry::redact;
 
 /// How soon a descriptor that is not to block is tried again.
 const FULL_PIPE: Duration = Duration::from_millis(10);
@@ -34,7 +35,9 @@ impl Writer {
     /// If it was not written whole. Unless somebody waits for it, and will try again, it is lost.
     pub(super) fn write(&mut self, out: &mut impl Write, entry: &Entry) -> io::Result<()> {
         self.untold += entry.lost_before;
-        let written = self.try_to(out, &entry.line);
+        // Whoever has something to say need not know what is in it, nor wait until that is looked through.
+        let line = String::from_utf8_lossy(&entry.line);
+        let written = self.try_to(out, redact(&line).as_bytes());
         if written.is_err() && is_lost(entry) {
             self.untold += 1;
         }
@@ -134,6 +137,16 @@ mod tests {
             line: line.as_bytes().to_vec(),
             ..Entry::default()
         }
+    }
+
+    #[test]
+    fn a_token_that_is_said_is_not_written() {
+        let mut written = Vec::new();
+        let said = entry("there is no file jt1_AQIDBAUGBwgJ\n");
+        Writer::new(Format::Text)
+            .write(&mut written, &said)
+            .unwrap();
+        assert_eq!(written, b"there is no file (a token)\n");
     }
 
     #[test]
